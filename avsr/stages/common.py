@@ -1,0 +1,239 @@
+"""What all stages share: options, one log file, signals and exit codes, and work on utterances in resumable shards."""
+
+import argparse
+import json
+import logging
+import multiprocessing
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from avsr import __version__, config, signals
+from avsr.errors import AvsrError, TooManyFailed, UsageError
+from avsr.stages.shards import ShardJob, merge_shards, run_shard, shard_is_done
+from avsr.storage.atomic import remove_leftovers
+
+T = TypeVar("T")
+log = logging.getLogger("avsr")
+SHARD_SIZE = 32  # utterances in a shard: the unit of work, of resumption, and of one file
+
+
+def parser(name: str, doc: str) -> argparse.ArgumentParser:
+    """The options that every stage takes. `doc` is the stage's module docstring."""
+    made = argparse.ArgumentParser(
+        prog=f"python -m avsr.stages.{name}",
+        description=doc,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.set_defaults(stage_name=name)
+    add = made.add_argument
+    add("--config", type=Path, action="append", default=[], help="YAML of the recipe; later files win; repeatable")
+    add("--set", dest="sets", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one key; wins over files")
+    add("--nj", type=_positive, default=1, help="processes side by side (default 1)")
+    add("--shard", type=_shard, default=(1, 1), metavar="I/N", help="do only part I of N of the work, as in 2/8")
+    add("--seed", type=int, default=0, help="seed of every random choice (default 0)")
+    add("--storage", choices=("hdf5", "ark"), default="hdf5", help="how arrays are stored (default hdf5)")
+    add("--max-fail-rate", type=float, default=0.05, help="share of utterances that may fail (default 0.05)")
+    add("--device", default="cpu", help="cpu or cuda (default cpu)")
+    return made
+
+
+def run(stage_parser: argparse.ArgumentParser, body: Callable[[argparse.Namespace, "Stage"], None], argv=None) -> int:
+    """Parses, opens the log, runs `body(args, stage)`, and turns what happens into one line and an exit code."""
+    try:
+        args = stage_parser.parse_args(argv)
+    except SystemExit as stop:  # argparse has said its one line
+        return int(stop.code or 0)
+    name, start, code = args.stage_name, time.time(), 0
+    signals.install()
+    try:
+        _open_log(args)
+        body(args, Stage(args))
+    except AvsrError as error:
+        code = _complain(name, error, error.exit_code)
+    except signals.Stopped as stop:
+        code = _complain(name, stop, stop.exit_code)
+    except OSError as error:  # disk full, read-only folder, missing rights
+        place = f"{error.filename}: " if error.filename else ""
+        code = _complain(name, f"{place}{error.strerror or error}; free space or rights, then run again", 1)
+    except MemoryError:
+        code = _complain(name, "out of memory: use a smaller --nj", 1)
+    except ImportError as error:
+        code = _complain(name, f"{error}: run ./utils/install.sh", 1)
+    except Exception as error:
+        log.debug("traceback", exc_info=True)
+        code = _complain(name, f"unexpected {type(error).__name__}: {' '.join(str(error).split())}", 1)
+        raise
+    finally:
+        log.info("%s: Ended (code %d) after %.1f s", name, code, time.time() - start)
+        logging.shutdown()
+        log.handlers.clear()
+    return code
+
+
+@dataclass
+class Stage:
+    """A running stage."""
+
+    args: argparse.Namespace
+
+    def conf(self, cls: type[T]) -> T:
+        """This stage's section of the configuration."""
+        return config.load_section(cls, self.args.config, self.args.stage_name, self.args.sets)
+
+    def progress(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
+        """Passes items on with a bar in a terminal, and a log line every half minute elsewhere."""
+        return progress(items, total, what)
+
+    def process(
+        self,
+        items: Sequence[str],
+        make_worker: Callable[..., Callable[[str], Mapping[str, Any]]],
+        worker_args: tuple,
+        out: Path,
+        stores: Mapping[str, Mapping[str, Any]],
+        key: Any,
+        item_keys: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Applies a worker to utterances; writes stores, info.jsonl and failed.tsv below `out`.
+
+        Args:
+            items: utterance ids.
+            make_worker: called once in every process with `worker_args` (picklable); returns `work(utt)`, which
+                gives an array for each store and, if it likes, "info": plain data for info.jsonl.
+            out: folder of the stores.
+            stores: store name -> meta data that its reader finds in `Store.meta`.
+            key: all that the result depends on besides the items; a shard made with another key is made again.
+            item_keys: what the result of one item depends on (say, size and time of its files).
+
+        Raises TooManyFailed (exit 3) above --max-fail-rate; only UtteranceError of a worker drops an utterance.
+        """
+        items = sorted(items)
+        if not items:
+            raise AvsrError(f"{out}: there is no utterance to work on")
+        keys = item_keys or {}
+        jobs = [
+            ShardJob(
+                out, n // SHARD_SIZE, tuple(part), tuple(stores), self.args.storage, (key, [keys.get(i) for i in part])
+            )
+            for n in range(0, len(items), SHARD_SIZE)
+            for part in [items[n : n + SHARD_SIZE]]
+        ]
+        number, count = self.args.shard
+        mine = [job for job in jobs if job.number % count == number - 1]
+        for folder in [out, out / ".done", *(out / name for name in stores)]:
+            remove_leftovers(folder)
+        todo = [job for job in mine if not shard_is_done(job)]
+        self._run_shards(todo, make_worker, worker_args, str(out))
+        if not all(shard_is_done(job) for job in jobs):
+            log.info("%s: part %d of %d done; the store is finished when all parts are", out, number, count)
+            return
+        counts = merge_shards(jobs, stores, skipped=sum(len(job.items) for job in jobs if job not in todo))
+        log.info("%s: %s", out, counts)
+        if counts.failed > self.args.max_fail_rate * counts.total:
+            raise TooManyFailed(
+                f"{counts.failed} of {counts.total} utterances failed, more than --max-fail-rate "
+                f"{self.args.max_fail_rate:g}: see {out}/failed.tsv"
+            )
+
+    def _run_shards(self, jobs: list[ShardJob], make_worker: Callable, worker_args: tuple, what: str) -> None:
+        if not jobs:
+            return
+        nj = min(self.args.nj, len(jobs))
+        if nj == 1:
+            work = make_worker(*worker_args)
+            for job in self.progress(jobs, len(jobs), what):
+                run_shard(job, work)
+            return
+        from avsr.stages.pool import map_unordered
+
+        for _ in self.progress(map_unordered(jobs, make_worker, worker_args, nj), len(jobs), what):
+            pass
+
+
+def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """Passes items on with a bar in a terminal, and a log line every half minute elsewhere."""
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        yield from tqdm(items, total=total, desc=what, leave=False)
+        return
+    said = time.time()
+    for number, item in enumerate(items, 1):
+        yield item
+        if time.time() - said > 30:
+            log.info("%s: %d of %d", what, number, total)
+            said = time.time()
+
+
+def commit() -> str:
+    """The commit of the checkout, with + when files differ from it; 'unknown' outside a checkout."""
+    folder = Path(__file__).resolve().parents[2]
+    try:
+        text = subprocess.run(
+            ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"],
+            capture_output=True, text=True, timeout=10, check=True,
+        )  # fmt: skip
+        return text.stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return "unknown"
+
+
+def _open_log(args: argparse.Namespace) -> None:
+    folder = Path(args.out) if getattr(args, "out", None) else Path(args.work_dir) / "exp"
+    log.setLevel(logging.DEBUG)
+    log.propagate = False
+    console = logging.StreamHandler(sys.stdout)
+    console.setLevel(logging.INFO)
+    console.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(console)
+    path = folder / "log" / f"{args.stage_name}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = logging.FileHandler(path, encoding="utf-8")
+    file.setLevel(logging.DEBUG)
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(file)
+    versions = f"avsr {__version__} ({commit()}), Python {platform.python_version()}, {platform.machine()}"
+    log.debug("command: %s", shlex.join([sys.executable, *sys.argv]))
+    log.debug("versions: %s, %d cores, pid %d", versions, os.cpu_count() or 1, os.getpid())
+    log.debug("options: %s", json.dumps({k: str(v) for k, v in vars(args).items()}, sort_keys=True))
+
+
+def _complain(name: str, error: object, code: int) -> int:
+    for child in multiprocessing.active_children():
+        child.terminate()
+    log.debug("%s: %s", name, error)
+    print(f"{name}: {error}", file=sys.stderr)
+    return code
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, not {text}")
+    return int(text)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    number, _, count = text.partition("/")
+    if not (number.isdigit() and count.isdigit() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"must be I/N with 1 <= I <= N, not {text}")
+    return int(number), int(count)
+
+
+def check_device(device: str) -> str:
+    """The device itself. Raises UsageError when it is not there."""
+    import torch
+
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(f"--device {device}: no CUDA device is there; use --device cpu")
+    if not device.startswith(("cpu", "cuda")):
+        raise UsageError(f"--device {device}: must be cpu or cuda")
+    return device

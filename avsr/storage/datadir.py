@@ -1,0 +1,128 @@
+"""Kaldi data directories: sorted text tables that say what the utterances of a split are and where they lie.
+
+text, wav.scp, video.scp, utt2spk, spk2utt, utt2dur, and ctm with word times where the corpus has them. wav.scp names
+the video file when the sound lies in it. Entries are plain paths; a pipe (a command, to Kaldi) is refused.
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from avsr.errors import AvsrError
+from avsr.storage.atomic import write_text
+
+SAFE_ID = re.compile(r"[A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One utterance. `audio` is None when the sound lies in the video; `words` are (start s, end s, word)."""
+
+    id: str
+    speaker: str
+    text: str
+    video: Path | None
+    audio: Path | None
+    duration: float
+    words: tuple[tuple[float, float, str], ...] = ()
+
+    @property
+    def sound(self) -> Path:
+        """The file that the sound is read from."""
+        return self.audio or self.video
+
+
+def check_id(utt: str) -> str:
+    """The id itself, if it is safe as a file name. Raises AvsrError otherwise."""
+    if not SAFE_ID.fullmatch(utt) or utt.startswith((".", "-")):
+        raise AvsrError(f"utterance id {utt!r}: use only letters, digits, '.', '_' and '-'; rename the file")
+    return utt
+
+
+def write_datadir(folder: Path, utterances: Iterable[Utterance]) -> None:
+    """Writes all tables, sorted in C order as Kaldi demands; utt2spk last, as it is what readers look for first."""
+    folder = Path(folder)
+    utts = sorted(utterances, key=lambda utt: utt.id)
+    ids = [check_id(utt.id) for utt in utts]
+    doubled = {utt for utt, following in zip(ids, ids[1:], strict=False) if utt == following}
+    if doubled:
+        raise AvsrError(f"{folder}: utterance id {min(doubled)} stands for two clips; ids must be unique")
+    speakers: dict[str, list[str]] = {}
+    for utt in utts:
+        speakers.setdefault(check_id(utt.speaker), []).append(utt.id)
+    _write_table(folder / "text", ((utt.id, utt.text) for utt in utts))
+    _write_table(folder / "wav.scp", ((utt.id, str(utt.sound)) for utt in utts))
+    _write_table(folder / "video.scp", ((utt.id, str(utt.video)) for utt in utts if utt.video))
+    _write_table(folder / "utt2dur", ((utt.id, f"{utt.duration:.3f}") for utt in utts))
+    words = [f"{u.id} 1 {start:.3f} {end - start:.3f} {word}\n" for u in utts for start, end, word in u.words]
+    write_text(folder / "ctm", "".join(words))
+    _write_table(folder / "spk2utt", ((speaker, " ".join(speakers[speaker])) for speaker in sorted(speakers)))
+    _write_table(folder / "utt2spk", ((utt.id, utt.speaker) for utt in utts))
+
+
+def read_datadir(folder: Path, made_by: str = "stage 1 (prepare)") -> dict[str, Utterance]:
+    """The utterances of a data directory in sorted order. Raises AvsrError naming the table and the line."""
+    folder = Path(folder)
+    if not (folder / "utt2spk").exists():
+        raise AvsrError(f"{folder}/utt2spk is missing: {made_by} makes it; run that first")
+    utt2spk = read_table(folder / "utt2spk")
+    text, wav, video, durations = (
+        read_table(folder / name, required=name != "video.scp") for name in ("text", "wav.scp", "video.scp", "utt2dur")
+    )
+    words = read_ctm(folder / "ctm")
+    utterances = {}
+    for utt, speaker in utt2spk.items():
+        for name, table in (("text", text), ("wav.scp", wav), ("utt2dur", durations)):
+            if utt not in table:
+                raise AvsrError(f"{folder}/{name}: {utt} is missing; run `python -m avsr.check {folder}`")
+        path = Path(video[utt]) if utt in video else None
+        sound = Path(wav[utt])
+        utterances[utt] = Utterance(
+            utt, speaker, text[utt], path, None if sound == path else sound, float(durations[utt]), words.get(utt, ())
+        )
+    return utterances
+
+
+def read_table(path: Path, required: bool = True) -> dict[str, str]:
+    """A Kaldi table as a mapping id -> rest of the line. Raises AvsrError on pipes, bad ids, order and encoding."""
+    path = Path(path)
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        if required:
+            raise AvsrError(f"{path} is missing: run `python -m avsr.check {path.parent}`") from None
+        return {}
+    except UnicodeDecodeError:
+        raise AvsrError(f"{path}: is not UTF-8 text; convert it") from None
+    table: dict[str, str] = {}
+    previous = ""
+    for number, line in enumerate(lines, 1):
+        utt, _, rest = line.partition(" ")
+        check_id(utt)
+        if utt in table:
+            raise AvsrError(f"{path} line {number}: {utt} is doubled; each id stands once")
+        if utt < previous:
+            raise AvsrError(f"{path} line {number}: {utt} is out of order; sort with LC_ALL=C sort")
+        if path.suffix == ".scp" and "|" in rest:
+            raise AvsrError(f"{path} line {number}: {utt} has a pipe; commands are refused, name a file")
+        table[utt], previous = rest.strip(), utt
+    return table
+
+
+def read_ctm(path: Path) -> Mapping[str, tuple[tuple[float, float, str], ...]]:
+    """Word times by utterance; empty when the corpus has none."""
+    words: dict[str, list] = {}
+    if not Path(path).exists():
+        return words
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            utt, _, start, duration, word = line.split()
+            words.setdefault(utt, []).append((float(start), float(start) + float(duration), word))
+        except ValueError:
+            raise AvsrError(f"{path} line {number}: must read 'utterance channel start duration word'") from None
+    return {utt: tuple(rows) for utt, rows in words.items()}
+
+
+def _write_table(path: Path, rows: Iterable[tuple[str, str]]) -> None:
+    write_text(path, "".join(f"{key} {value}\n" for key, value in rows))
