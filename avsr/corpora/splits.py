@@ -1,0 +1,79 @@
+"""Which utterances train, validate and test: protocols of GRID, by seeded lists that are the same everywhere."""
+
+import logging
+from collections.abc import Mapping, Sequence
+
+from avsr.corpora.grid import MEN, WOMEN, Clip
+from avsr.errors import AvsrError, UsageError
+from avsr.rng import unit
+
+log = logging.getLogger("avsr")
+Split = dict[str, list[Clip]]  # train, valid, test
+
+G_TEST = ("s1", "s2", "s9", "s30", "s20", "s22", "s24", "s33")  # 4 men, 4 women; decision: see docs/decisions.md
+G_TEST_CLIPS, G_TRAIN_CLIPS, G_VALID_CLIPS = 150, 900, 100
+G_S8_TRAIN_CLIPS = 791  # s8 has 891 usable clips
+ONE_SPEAKER_MIN = 10
+
+
+def shuffled(clips: Sequence[Clip], seed: int, purpose: str) -> list[Clip]:
+    """The clips in an order that depends on their ids and the seed alone."""
+    return sorted(clips, key=lambda clip: unit(seed, clip.utt, purpose))
+
+
+def one_speaker(clips: Sequence[Clip], seed: int) -> Split:
+    """80, 10 and 10 % of one speaker's clips. Raises AvsrError below ten clips."""
+    if len(clips) < ONE_SPEAKER_MIN:
+        raise AvsrError(f"{clips[0].speaker}: {len(clips)} clips; a one-speaker split needs {ONE_SPEAKER_MIN} at least")
+    order = shuffled(clips, seed, "one-speaker split")
+    tenth = max(1, len(order) // 10)
+    return {"train": order[2 * tenth :], "valid": order[:tenth], "test": order[tenth : 2 * tenth]}
+
+
+def protocol_g(speakers: Mapping[str, Sequence[Clip]], seed: int) -> Split:
+    """Unseen speakers: 8 test, 25 train, 100 other sentences of those 25 validate (MHCA-AVCRN section 3.1, mended)."""
+    missing = [speaker for speaker in MEN + WOMEN if speaker not in speakers]
+    if missing:
+        raise AvsrError(
+            f"protocol G needs all 33 speakers of GRID with video; missing: {' '.join(missing)}. "
+            "Put them into --corpus-dir, or use --protocol s1 (any one speaker)"
+        )
+    split: Split = {"train": [], "valid": [], "test": []}
+    for speaker in MEN + WOMEN:
+        order = shuffled(speakers[speaker], seed, "protocol G")
+        if speaker in G_TEST:
+            split["test"] += order[:G_TEST_CLIPS]
+            continue
+        count = G_S8_TRAIN_CLIPS if speaker == "s8" else G_TRAIN_CLIPS
+        split["train"] += order[:count]
+        split["valid"] += order[count : count + G_VALID_CLIPS]
+    return split
+
+
+def make_split(protocol: str, speakers: Mapping[str, Sequence[Clip]], seed: int) -> Split:
+    """The split of a protocol of GRID: `G`, or one speaker by name. Raises UsageError for an unknown one."""
+    if protocol == "G":
+        split = protocol_g(speakers, seed)
+    elif protocol == "GT":
+        protocol_g(speakers, seed)  # says which speakers of GRID are missing
+        raise AvsrError("protocol GT needs TCD-TIMIT beside GRID, whose reader is not there yet; use --protocol G")
+    elif protocol in speakers:
+        split = one_speaker(speakers[protocol], seed)
+    else:
+        known = " ".join(["G", "GT", *speakers])
+        raise UsageError(f"--protocol {protocol}: there is no such protocol or speaker here; choose one of: {known}")
+    check_split(split, one=protocol in speakers)
+    return split
+
+
+def check_split(split: Mapping[str, Sequence[Clip]], one: bool) -> None:
+    """Refuses an utterance in two splits always, and a speaker in train and test unless the protocol has only one."""
+    seen: dict[str, str] = {}
+    for name, clips in split.items():
+        for clip in clips:
+            if clip.utt in seen:
+                raise AvsrError(f"{clip.utt} stands in both {seen[clip.utt]} and {name}; an utterance has one split")
+            seen[clip.utt] = name
+    both = {clip.speaker for clip in split["train"]} & {clip.speaker for clip in split["test"]}
+    if both and not one:
+        raise AvsrError(f"speaker {min(both)} stands in both train and test; this protocol tests unseen speakers")

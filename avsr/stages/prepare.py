@@ -1,0 +1,114 @@
+"""Stage 1: a corpus on disk becomes Kaldi data directories train, valid and test.
+
+Reads the corpus (see --corpus), writes <out>/{train,valid,test}/ with text, wav.scp, video.scp, utt2spk, spk2utt,
+utt2dur and ctm, and <out>/splits.json with the protocol, the counts and the ids of each split.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from avsr.errors import AvsrError
+from avsr.stages import common
+from avsr.storage.atomic import write_json
+from avsr.storage.datadir import Utterance, write_datadir
+from avsr.storage.markers import is_done, mark
+
+log = logging.getLogger("avsr")
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class PrepareConf:
+    """Section `prepare:`. With a limit, only so many utterances of a split are kept, chosen by the seed."""
+
+    train: int | None = None  # mini: how many to make; grid: at most so many; null: all (mini: 600, 60, 100)
+    valid: int | None = None
+    test: int | None = None
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the stage; returns its exit code."""
+    parser = common.parser("prepare", __doc__)
+    parser.add_argument("--corpus", choices=("mini", "grid"), required=True, help="which reader")
+    parser.add_argument("--corpus-dir", type=Path, help="where the corpus lies (mini: made there when it is not)")
+    parser.add_argument("--protocol", default="mini", help="grid: G, GT or a speaker as s1; mini: mini")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the data directories")
+    return common.run(parser, body, argv)
+
+
+def body(args: argparse.Namespace, stage: common.Stage) -> None:
+    """Finds the utterances, splits them, writes the tables."""
+    conf = stage.conf(PrepareConf)
+    splits = read_mini(args, conf) if args.corpus == "mini" else read_grid(args, conf)
+    for name in SPLITS:
+        if not splits[name]:
+            raise AvsrError(f"{args.corpus_dir}: no utterance is left for {name}; see the limits in section prepare")
+    marker = args.out / "splits.json.done"
+    key = [args.protocol, args.seed, {name: [vars(u) for u in splits[name]] for name in SPLITS}]
+    key = json.loads(json.dumps(key, default=str))
+    if is_done(marker, key):
+        log.info("%s: done before", args.out)
+        return
+    for name in SPLITS:
+        write_datadir(args.out / name, splits[name])
+    lists = {name: sorted(utt.id for utt in splits[name]) for name in SPLITS}
+    write_json(args.out / "splits.json", {"protocol": args.protocol, "seed": args.seed, **lists})
+    mark(marker, key, [args.out / "splits.json", *(args.out / name / "utt2spk" for name in SPLITS)])
+    for name in SPLITS:
+        speakers = sorted({utt.speaker for utt in splits[name]})
+        log.info("%s: %d utterances of %d speakers: %s", name, len(splits[name]), len(speakers), " ".join(speakers))
+
+
+def read_grid(args: argparse.Namespace, conf: PrepareConf) -> dict[str, list[Utterance]]:
+    """GRID by --protocol, each split cut to its limit."""
+    from avsr.corpora import grid, splits
+
+    if args.corpus_dir is None:
+        raise AvsrError("--corpus-dir is missing: give the folder of GRID (videos as <speaker>/<id>.mpg)")
+    speakers = grid.find_clips(args.corpus_dir)
+    alignments = grid.Alignments(args.corpus_dir)
+    if args.protocol == "mini":  # the generated corpus in GRID's layout comes with its own list of splits
+        chosen = _listed(args.corpus_dir, speakers)
+    else:
+        chosen = splits.make_split(args.protocol, speakers, args.seed)
+    splits.check_split(chosen, one=args.protocol in speakers)
+    limits = {"train": conf.train, "valid": conf.valid, "test": conf.test}
+    return {
+        name: [
+            grid.utterance(clip, alignments.find(clip))
+            for clip in splits.shuffled(chosen[name], args.seed, "limit")[: limits[name]]
+        ]
+        for name in SPLITS
+    }
+
+
+def read_mini(args: argparse.Namespace, conf: PrepareConf) -> dict[str, list[Utterance]]:
+    """The synthetic corpus, made first where it is not there; it lies in GRID's own layout."""
+    from avsr.corpora.mini import MiniConf, make_corpus
+
+    args.corpus_dir = args.corpus_dir or args.out.parent / "corpus"
+    wanted = {name: count for name in SPLITS if (count := getattr(conf, name)) is not None}
+    make_corpus(args.corpus_dir, MiniConf(**wanted), args.seed, args.nj)
+    args.protocol = "mini"
+    return read_grid(args, PrepareConf())
+
+
+def _listed(corpus: Path, speakers: dict) -> dict:
+    path = corpus / "splits.json"
+    try:
+        lists = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AvsrError(f"{path} is missing: protocol mini is for the generated corpus; name a speaker as s1") from None
+    clips = {clip.utt: clip for found in speakers.values() for clip in found}
+    missing = [utt for name in SPLITS for utt in lists[name] if utt not in clips]
+    if missing:
+        raise AvsrError(f"{path} names {missing[0]}, which is not there; delete {corpus} and run stage 1 again")
+    return {name: [clips[utt] for utt in lists[name]] for name in SPLITS}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
