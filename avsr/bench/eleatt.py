@@ -1,0 +1,43 @@
+"""EleAtt-GRU forward and backward against `torch.nn.GRU` of the same size, in turns in one process."""
+
+import statistics
+import time
+
+import torch
+from torch import nn
+
+from avsr.layers.eleatt_gru import EleAttGRU
+
+# (t, b, d, h) and the ratio of the two cells' arithmetic, (3h(d+h) + d(d+h)) / 3h(d+h): what a perfect one would cost.
+SIZES = ((300, 16, 512, 512, 1.33), (75, 32, 1536, 128, 5.0), (75, 32, 256, 128, 1.67))
+ONE_THREAD = {1.33: 1.45, 1.67: None}  # targets that differ on one thread; None: none set
+
+
+def _seconds(model: nn.Module, x_btd: torch.Tensor) -> float:
+    start = time.perf_counter()
+    model(x_btd)[0].sum().backward()
+    return time.perf_counter() - start
+
+
+def run(threads: int, repeats: int = 7) -> list[tuple[str, float, str, float | None]]:
+    """Rows (name, value, unit, target or None): for each size milliseconds of both and their ratio (medians)."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    rows: list[tuple[str, float, str, float | None]] = []
+    for t, b, d, h, ratio in SIZES:
+        ours, reference = EleAttGRU(d, h, bidirectional=False), nn.GRU(d, h, batch_first=True)
+        x_btd = torch.randn(b, t, d, requires_grad=True)
+        pairs = [(_seconds(ours, x_btd), _seconds(reference, x_btd)) for _ in range(repeats + 1)][1:]
+        name = f"EleAtt-GRU (T={t}, B={b}, D={d}, H={h}), {threads} thread{'s' if threads > 1 else ''}"
+        rows.append((f"{name}: forward + backward", 1e3 * statistics.median(p[0] for p in pairs), "ms", None))
+        rows.append((f"{name}: torch.nn.GRU", 1e3 * statistics.median(p[1] for p in pairs), "ms", None))
+        target = ONE_THREAD.get(ratio, ratio) if threads == 1 else ratio
+        rows.append((f"{name}: ratio", statistics.median(p[0] / p[1] for p in pairs), "x", target))
+    torch.set_num_threads(before)
+    return rows
+
+
+if __name__ == "__main__":
+    for count in (1, 2):
+        for name, value, unit, target in run(count):
+            print(f"{name:70s} {value:8.2f} {unit}" + (f"  (target {target})" if target else ""))
