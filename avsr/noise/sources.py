@@ -1,0 +1,140 @@
+"""What can be mixed into an utterance of a split, fetched from the stores: noises, talkers, own utterances, babble."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from avsr.errors import AvsrError
+from avsr.noise.babble import groups_of
+from avsr.noise.library import TALKERS
+from avsr.noise.mixing import SILENCE, cut_noise, power
+from avsr.storage.arrays import Store
+from avsr.storage.datadir import read_datadir
+
+KINDS = ("natural", "speech", "own", "babble")
+QUIET = 1e-3  # a cut 30 dB below its recording is a pause: another is drawn
+MIX_STAGE = "stage 4 (mix)"
+_TRIES = 50
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A stretch of noise: `store` is noise, wave or babble."""
+
+    store: str
+    key: str
+    offset: int
+    wave_n: np.ndarray
+
+
+class NoiseSources:
+    """The stores of one split. Cheap to make and to hand to other processes; holds no waves.
+
+    AvsrError naming the stage to run when something of stages 1, 3 or 4 is not there.
+    """
+
+    def __init__(self, work_dir: Path, split: str):
+        self.work_dir, self.split = Path(work_dir), split
+        data = self.work_dir / "data" / split
+        self.stores = {
+            "wave": Store(self.work_dir / "dump" / "audio" / split / "wave", "stage 3 (extract)"),
+            "noise": Store(self.work_dir / "dump" / "noise", MIX_STAGE),
+            "babble": Store(self.work_dir / "dump" / "babble" / split, MIX_STAGE),
+        }
+        wave = self.stores["wave"]
+        self.speaker_of = {utt: row.speaker for utt, row in read_datadir(data).items() if utt in wave}
+        self.utterances = sorted(self.speaker_of)
+        self._babble_groups = groups_of(self.speaker_of, self.stores["babble"].meta["groups"])
+
+    @cached_property
+    def _spoken(self) -> dict[str, list[str]]:
+        """Speaker -> utterances."""
+        spoken: dict[str, list[str]] = {}
+        for utt in self.utterances:
+            spoken.setdefault(self.speaker_of[utt], []).append(utt)
+        return spoken
+
+    @cached_property
+    def _library(self) -> dict[str, dict[str, list[str]]]:
+        """"natural": type -> keys; "speech": talker -> keys; of this split."""
+        path = self.work_dir / "data" / "noise_splits.json"
+        try:
+            rows = json.loads(path.read_text(encoding="utf-8"))["recordings"]
+        except (FileNotFoundError, KeyError, ValueError):
+            raise AvsrError(f"{path} is missing or damaged: {MIX_STAGE} makes it; run that first") from None
+        found: dict[str, dict[str, list[str]]] = {"natural": {}, "speech": {}}
+        for key, row in sorted(rows.items()):
+            if row["split"] == self.split:
+                kind, name = ("speech", row["source"]) if row["type"] == TALKERS else ("natural", row["type"])
+                found[kind].setdefault(name, []).append(key)
+        return found
+
+    @cached_property
+    def _tracks(self) -> dict[int, list[str]]:
+        """Babble group -> track keys."""
+        tracks: dict[int, list[str]] = {}
+        for track in self.stores["babble"].meta["tracks"]:
+            tracks.setdefault(track["group"], []).append(track["key"])
+        return tracks
+
+    def wave(self, utt: str) -> np.ndarray:
+        """The clean utterance (640 T,) float32."""
+        return self.stores["wave"].read(utt)
+
+    def can(self, kind: str, utt: str) -> bool:
+        """Whether there is anything of this kind for this utterance."""
+        if kind == "natural":
+            return bool(self._library["natural"])
+        if kind == "speech":
+            return bool(self._library["speech"]) or len(self._spoken) > 1
+        if kind == "own":
+            return len(self._spoken[self.speaker_of[utt]]) > 1
+        return self._babble_groups[utt] in self._tracks
+
+    def draw(self, kind: str, utt: str, samples: int, draw: np.random.Generator) -> Cut:
+        """A random cut of this kind for an utterance, never one of silence.
+
+        Types, talkers and tracks are equally likely, and so are the recordings of one. AvsrError when nothing
+        loud enough is found.
+        """
+        for _ in range(_TRIES):
+            store, key = self._pick(kind, utt, draw)
+            recording_n = self.stores[store].read(key)
+            spare = len(recording_n) - samples
+            offset = int(draw.integers(0, spare + 1 if spare >= 0 else len(recording_n)))
+            wave_n = cut_noise(recording_n, offset, samples)
+            if power(wave_n) > max(SILENCE, QUIET * power(recording_n)):
+                return Cut(store, key, offset, wave_n)
+        raise AvsrError(f"{utt}: {_TRIES} cuts of {kind} noise were all silent; take silent files out of --noise-dir")
+
+    def _pick(self, kind: str, utt: str, draw: np.random.Generator) -> tuple[str, str]:
+        speaker = self.speaker_of[utt]
+        if kind == "natural":
+            types = self._library["natural"]
+            return "noise", _one_of(types[_one_of(sorted(types), draw)], draw)
+        if kind == "own":
+            mine = self._spoken[speaker]
+            other = mine.index(utt) + 1 + int(draw.integers(len(mine) - 1))  # any but the utterance itself
+            return "wave", mine[other % len(mine)]
+        if kind == "babble":
+            return "babble", _one_of(self._tracks[self._babble_groups[utt]], draw)
+        talkers = [("wave", name) for name in sorted(self._spoken) if name != speaker]
+        talkers += [("noise", name) for name in sorted(self._library["speech"])]
+        store, name = talkers[int(draw.integers(len(talkers)))]
+        return store, _one_of(self._spoken[name] if store == "wave" else self._library["speech"][name], draw)
+
+    def cut(self, store: str, key: str, offset: int, samples: int, where: str) -> np.ndarray:
+        """The cut that a noise list names. AvsrError, beginning with `where`, when it is not there."""
+        if store not in self.stores or key not in self.stores[store]:
+            raise AvsrError(
+                f"{where}: noise {key} is not in the store of {store} of {self.split}; run {MIX_STAGE} again, which "
+                "makes lists and noise together"
+            )
+        return cut_noise(self.stores[store].read(key), offset, samples)
+
+
+def _one_of(items: list[str], draw: np.random.Generator) -> str:
+    return items[int(draw.integers(len(items)))]
