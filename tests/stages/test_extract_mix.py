@@ -351,3 +351,28 @@ def test_what_stage_4_refuses(work, tmp_path, case, message, capsys):
     out = capsys.readouterr()
     lines = [line for line in (out.out + out.err).splitlines() if message in line]
     assert len(lines) == 1
+
+
+def test_real_clips_sound_noise_and_talkers(real_data, tmp_path):
+    """GRID's sound out of its video files (44.1 kHz stereo, 2.978 s, padded to 75 pictures), real noise and talkers."""
+    clips = sorted((real_data / "grid/s1").glob("bb*.mpg"))[:6] + sorted((real_data / "grid/s1").glob("l*.mp4"))[:6]
+    for split, part in (("train", clips[::3]), ("valid", clips[1::3]), ("test", clips[2::3])):
+        utts = [Utterance(f"s1-{path.stem}", "s1", "bin blue", path, None, 3.0) for path in part]
+        write_datadir(tmp_path / "data" / split, utts)
+        pictures(tmp_path / "dump/video" / split / "landmarks", {utt.id: 75 for utt in utts})
+        assert run_extract(tmp_path, split) == 0
+        rows = [json.loads(line) for line in (tmp_path / "dump/audio" / split / "info.jsonl").read_text().splitlines()]
+        assert {(row["rate"], row["channels"]) for row in rows} == {(44100, 2)}
+        assert all(0 < row["padded"] < 700 for row in rows)
+    assert run_mix(tmp_path, f"--noise-dir={real_data / 'noise'}", f"--speech-dir={real_data / 'speech'}") == 0
+    lists = list((tmp_path / "data/test_noisy").glob("*.jsonl"))
+    assert len(lists) == 12
+    for path in lists:
+        mixer = ListMixer(path, tmp_path, "test")
+        for utt, row in mixer.rows.items():
+            if row.snr is not None:
+                assert snr_of(mixer.mixture(utt)) == pytest.approx(row.snr, abs=0.01)
+    sampler = MixSampler(NoiseConf(p_speech=0.3, babble=0.5), tmp_path)
+    for epoch in range(10):
+        for utt in sampler.sources.utterances:
+            assert -10.01 < snr_of(sampler.mixture(utt, epoch)) < 10.01
