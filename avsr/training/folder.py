@@ -1,0 +1,103 @@
+"""The folder of one training run: is it finished, was it begun with other settings, is someone at work in it.
+
+Imports no torch, so that a stage finds out quickly that nothing is left to do.
+"""
+
+import fcntl
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from avsr.config import read_yaml, save, to_dict
+from avsr.errors import AvsrError, UsageError
+from avsr.storage.atomic import remove_leftovers
+from avsr.storage.markers import is_done, mark
+from avsr.training.conf import FREE_KEYS, TrainConf
+
+log = logging.getLogger(__name__)
+
+LOCK_SECONDS = 60.0  # what a trainer that was just stopped may need to save its checkpoint
+
+
+def resolved(system: dict, conf: TrainConf) -> dict:
+    """Everything that decides the result of a run, as plain data: {"system": ..., "train": ...}."""
+    if not isinstance(system.get("id"), str):
+        raise UsageError("a system needs a key 'id'")
+    return {"system": to_dict(system), "train": to_dict(conf)}
+
+
+class RunFolder:
+    """`config.yaml train.log log.csv tb/ best.pt checkpoint-*.pt done.json` of one run."""
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+        self.config, self.best, self.log = self.path / "config.yaml", self.path / "best.pt", self.path / "log.csv"
+        self.done, self.nan_batch = self.path / "done.json", self.path / "nan_batch.json"
+
+    def best_of(self, phase: str) -> Path:
+        """Best weights of an earlier phase of a curriculum."""
+        return self.path / f"best-{phase}.pt"
+
+    def finished(self, config: dict) -> bool:
+        """Whether this very run has ended well and its result is still there."""
+        return is_done(self.done, _binding(config))
+
+    def finish(self, config: dict) -> None:
+        mark(self.done, _binding(config), [self.best])
+
+    def refuse_other(self, config: dict) -> None:
+        """UsageError when the folder holds a run of another configuration: one line with the key and the cure."""
+        if not self.config.is_file() or not self._begun():
+            return
+        held, wanted = _flat(_binding(read_yaml(self.config))), _flat(_binding(config))
+        changed = [key for key in sorted({*held, *wanted}) if held.get(key) != wanted.get(key)]
+        if changed:
+            first, others = changed[0], changed[1:]
+            more = f" ({len(others)} more keys differ: {', '.join(others[:3])})" if others else ""
+            raise UsageError(
+                f"{self.path}: holds a run with {first} {held.get(first)!r}, now it is {wanted.get(first)!r}{more}; "
+                "set another --work-dir, or delete this folder"
+            )
+
+    @contextmanager
+    def opened(self, config: dict) -> Iterator[None]:
+        """The folder for one process alone, made where needed, with its resolved configuration."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            lock = open(self.path / ".lock", "w")
+        except OSError as error:
+            raise AvsrError(f"{self.path}: cannot be written ({error.strerror}); set another --work-dir") from None
+        with lock:
+            self._wait_for(lock)
+            self.refuse_other(config)
+            remove_leftovers(self.path)
+            self.done.unlink(missing_ok=True)
+            save(self.config, config)
+            yield
+
+    def _wait_for(self, lock: Any) -> None:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                return fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    raise AvsrError(f"{self.path}: another process is training here; wait for it or end it") from None
+            time.sleep(0.2)
+
+    def _begun(self) -> bool:
+        return self.best.exists() or any(self.path.glob("checkpoint-*.pt"))
+
+
+def _binding(config: dict) -> dict:
+    train = {key: value for key, value in config["train"].items() if key not in FREE_KEYS}
+    return {**config, "train": train}
+
+
+def _flat(data: Any, name: str = "") -> dict:
+    if isinstance(data, dict) and data:
+        return {k: v for key, value in data.items() for k, v in _flat(value, f"{name}.{key}".lstrip(".")).items()}
+    return {name: data}

@@ -1,0 +1,26 @@
+"""The place in a run that a checkpoint remembers."""
+
+from dataclasses import dataclass
+
+
+@dataclass
+class Position:
+    """Where a run stands: all that the next step depends on besides weights and random states."""
+
+    phase: int = 0
+    epoch: int = 0  # within the phase
+    batch: int = 0  # batches done in this epoch
+    step: int = 0  # over all phases
+    phase_start: int = 0  # step at which the phase began
+    skipped: int = 0
+    skipped_in_row: int = 0
+    seconds: float = 0.0
+    waited: float = 0.0
+    row_sum: float = 0.0  # loss and cells since the last row of log.csv
+    row_count: float = 0.0
+    epoch_sum: float = 0.0
+    epoch_count: float = 0.0
+    first_loss: float | None = None
+    best: float | None = None  # of the phase
+    bad_epochs: int = 0
+    finished: bool = False

@@ -1,0 +1,394 @@
+"""One trainer for every task. Stop it anywhere, start it again: the same losses, to the bit on a CPU.
+
+Nothing in a run depends on when or how often it was stopped: the order of the batches is a hash of (seed, phase,
+epoch), dropout draws from torch's generator, whose state lies in the checkpoint with all the rest.
+"""
+
+import logging
+import math
+import platform
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from avsr.errors import AvsrError, UsageError
+from avsr.rng import rng
+from avsr.signals import Stopped
+from avsr.storage.atomic import write_json
+from avsr.training import checkpoint
+from avsr.training.buckets import epoch_batches
+from avsr.training.conf import TrainConf
+from avsr.training.folder import RunFolder, resolved
+from avsr.training.freezing import freeze, frozen_to_eval, trainable
+from avsr.training.guards import signals_noted, torch_settings
+from avsr.training.loader import Loader, choose_workers, free_cores, to_device
+from avsr.training.log import Bar, TrainLog, written_to
+from avsr.training.position import Position
+from avsr.training.precision import Precision, choose, lay_out, step_seconds
+from avsr.training.schedule import Schedule
+from avsr.training.task import Task
+
+log = logging.getLogger(__name__)
+
+MAX_SKIPPED = 20  # steps in a row with a gradient that is not finite
+FALL_EPOCHS = 3  # epochs after which the loss should have fallen
+
+
+def train(
+    model: nn.Module, task: Task, conf: TrainConf, out: Path, system: dict, device: str | torch.device = "cpu"
+) -> Path:
+    """Trains `model` to the end of its schedule and returns the checkpoint with the best validation.
+
+    model: freshly built after `seed_torch(conf.seed)`; moved to `device`. out: folder of this run, see RunFolder; a
+    run that was stopped there goes on, a finished one is skipped. system: plain data with `id`, `model` (what
+    `load_model` builds the model from) and whatever else the result depends on, as fingerprints of the data: a change
+    of it is refused. Raises UsageError (settings), AvsrError (NaN, disk full, unreadable checkpoints), Stopped.
+    """
+    folder, config = RunFolder(out), resolved(system, conf)
+    if folder.finished(config):
+        log.info("%s: finished before", out)
+        return folder.best
+    with ExitStack() as stack:
+        stack.enter_context(folder.opened(config))
+        stack.enter_context(written_to(folder.path / "train.log"))
+        stack.enter_context(torch_settings(conf.threads, torch.device(device)))
+        run = _Run(model, task, conf, folder, config, torch.device(device))
+        stack.callback(run.close)
+        run.start()
+        with signals_noted() as run.stop:
+            run.to_the_end()
+        if run.pos.best is None or not folder.best.exists():
+            raise AvsrError(f"{out}: no best.pt: validation gave no number, or it was deleted; delete the folder")
+        folder.finish(config)
+    return folder.best
+
+
+def seed_torch(seed: int) -> None:
+    """Seeds what initial weights are drawn from."""
+    torch.manual_seed(int(rng(seed, "weights").integers(2**62)))
+
+
+class _Run:
+    def __init__(self, model, task, conf: TrainConf, folder: RunFolder, config: dict, device: torch.device):
+        self.model, self.task, self.conf, self.device = model.to(device), task, conf, device
+        self.folder, self.config = folder, config
+        self.phases = conf.all_phases()
+        self.trainable = trainable(model)
+        self.pos = Position()
+        self.log: TrainLog | None = None
+        self.bar, self.stop = Bar(), []
+        self.saved_at = time.monotonic()
+
+    # ---- start, stop, save
+
+    def start(self) -> None:
+        """From the newest checkpoint, or from the beginning."""
+        versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+        log.info("%s seed %d, %s, %d threads, %s", self._id(), self.conf.seed, self.device, self.conf.threads, versions)
+        found = checkpoint.newest(self.folder.path, self._id(), log.warning)
+        tb = self.folder.path / "tb" if self.conf.tensorboard else None
+        if found is None:
+            torch.manual_seed(int(rng(self.conf.seed, "dropout").integers(2**62)))
+            self.log = TrainLog(self.folder.log, tb, None)
+            self.task.prepare(self.model)
+            self._enter_phase()
+            self._measure(None)
+            self._save()
+            return
+        path, content = found
+        self.pos = Position(**content["position"])
+        checkpoint.fill(self.model, content["model"], path)
+        self._enter_phase()
+        if not self.pos.finished:
+            self._measure(Precision(**content["precision"]))
+            self.optimiser.load_state_dict(content["optimiser"])
+            self.schedule.load(content["schedule"])
+        checkpoint.set_random_state(content["random"])
+        self.log = TrainLog(self.folder.log, tb, (content["log_bytes"], self.pos.step))
+        log.info("resumed from %s (%s, epoch %d)", path.name, self._phase().name, self.pos.epoch + 1)
+
+    def to_the_end(self) -> None:
+        """All epochs that are left. On Stopped, which comes between two steps only, a checkpoint is written first."""
+        try:
+            while not self.pos.finished:
+                self._steps()
+                self._end_epoch()
+        except Stopped:
+            self._save()
+            log.info("stopped at step %d; start again to go on", self.pos.step)
+            raise
+
+    def close(self) -> None:
+        self.bar.clear()
+        if self.log:
+            self.log.close()
+
+    def _measure(self, precision: Precision | None) -> None:
+        """Chooses precision and number of loading processes by a few trial steps on the first batch."""
+        examples, batches = self._epoch()
+        for _ in range(2):  # the first time stores are opened
+            start = time.perf_counter()
+            batch = self.task.collate([examples[i] for i in batches[0]])
+            load_seconds = time.perf_counter() - start
+        batch = to_device(batch, self.device)
+        self._train_mode()
+
+        def loss() -> torch.Tensor:
+            total, count, _ = self.task.loss(self.model, batch, self._phase())
+            return total / count
+
+        self.precision = precision or choose(self.model, loss, self.conf, self.device)
+        self.workers = self.conf.workers
+        if self.workers == "auto":
+            free = free_cores(self.device, self.conf.threads)
+            seconds = step_seconds(self.model, loss, self.precision, self.device) if free > 0 else math.inf
+            self.workers = choose_workers(load_seconds, seconds, free)
+        lay_out(self.model, self.precision.channels_last)
+
+    def _content(self) -> dict:
+        return {
+            "system": self._id(),
+            "config": self.config,
+            "seed": self.conf.seed,
+            "precision": asdict(self.precision),
+            "position": asdict(self.pos),
+            "model": self.model.state_dict(),
+        }
+
+    def _save(self) -> None:
+        state = {"optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state()}
+        state |= {"random": checkpoint.random_state(), "log_bytes": self.log.sync()}
+        checkpoint.save_newest(self.folder.path, self.pos.step, {**self._content(), **state})
+        self.saved_at = time.monotonic()
+
+    # ---- phases
+
+    def _id(self) -> str:
+        return self.config["system"]["id"]
+
+    def _phase(self):
+        return self.phases[self.pos.phase]
+
+    def _enter_phase(self) -> None:
+        """Optimiser, schedule and frozen modules of the current phase. Adam starts anew: other weights may move."""
+        phase = self._phase()
+        self.frozen = freeze(self.model, phase.freeze, self.trainable)
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        if not self.parameters:
+            raise UsageError(f"phase {phase.name}: freeze leaves nothing to train")
+        self.optimiser = torch.optim.Adam(
+            self.parameters, phase.lr, betas=self.conf.betas, weight_decay=phase.weight_decay
+        )
+        self.schedule = Schedule(phase.schedule, phase.lr)
+
+    def _end_phase(self) -> None:
+        """Goes to the next phase, or to the end."""
+        pos, phase = self.pos, self._phase()
+        last = pos.phase + 1 == len(self.phases)
+        over = last or self._budget_used()
+        if (phase.keep or not over) and pos.best is not None:
+            checkpoint.put_best_by(self.folder.best, self.folder.best_of(phase.name), pos.phase)
+        for earlier in self.phases if over else self.phases[: pos.phase]:
+            if not earlier.keep:
+                self.folder.best_of(earlier.name).unlink(missing_ok=True)
+        if over:
+            if not last:
+                log.warning("the budget is used up: the phases after %s are left out", phase.name)
+            pos.finished = True
+            return
+        following = self.phases[pos.phase + 1]
+        if following.init == "best":
+            path, content = checkpoint.read_best([self.folder.best, self.folder.best_of(phase.name)], pos.phase)
+            checkpoint.fill(self.model, content["model"], path)
+        pos.phase, pos.epoch, pos.phase_start, pos.best, pos.bad_epochs = pos.phase + 1, 0, pos.step, None, 0
+        self._enter_phase()
+        log.info("phase %s: lr %g, %d epochs at most", following.name, following.lr, following.epochs)
+
+    # ---- one epoch
+
+    def _epoch(self):
+        phase, pos = self._phase(), self.pos
+        examples = self.task.examples(phase, pos.epoch)
+        if not len(examples.ids):
+            raise UsageError(f"phase {phase.name}: there are no training examples")
+        return examples, epoch_batches(examples, self.conf, phase.name, pos.epoch)
+
+    def _steps(self) -> None:
+        """The steps that are left in this epoch."""
+        if self._budget_used():
+            return
+        examples, batches = self._epoch()
+        loader = Loader(self.task, examples, batches[self.pos.batch :], self.workers)
+        self._train_mode()
+        mark, waited = time.perf_counter(), 0.0
+        with closing(iter(loader)) as source:
+            for batch in source:
+                self._step(batch, len(batches))
+                now = time.perf_counter()
+                self.pos.seconds += now - mark
+                self.pos.waited += loader.waited - waited
+                mark, waited = now, loader.waited
+                self._after_step(len(batches))
+                if self._budget_used():
+                    break
+
+    def _step(self, batch: dict, batches: int) -> None:
+        pos, phase = self.pos, self._phase()
+        rate = self.schedule.lr(pos.step - pos.phase_start, pos.epoch, self._progress(batches))
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        batch = to_device(batch, self.device)
+        with self.precision.autocast(self.device):
+            total, count, self.logs = self.task.loss(self.model, batch, phase)
+        value, cells = float(total.detach()), float(count)
+        if not math.isfinite(value):
+            self._give_up(batch, value)
+        (total / count).backward()
+        clip = math.inf if self.conf.clip_norm is None else self.conf.clip_norm
+        if math.isfinite(float(nn.utils.clip_grad_norm_(self.parameters, clip))):
+            self.optimiser.step()
+            pos.skipped_in_row = 0
+        else:
+            self._skip(batch)
+        self.optimiser.zero_grad(set_to_none=True)
+        pos.step, pos.batch, self.rate = pos.step + 1, pos.batch + 1, rate
+        pos.row_sum, pos.row_count = pos.row_sum + value, pos.row_count + cells
+        pos.epoch_sum, pos.epoch_count = pos.epoch_sum + value, pos.epoch_count + cells
+
+    def _after_step(self, batches: int) -> None:
+        pos, phase = self.pos, self._phase()
+        if pos.step % self.conf.log_every == 0:
+            extra = {f"train/{name}": float(value) for name, value in self.logs.items()}
+            self._row(pos.row_sum / max(pos.row_count, 1e-12), None, extra)
+            pos.row_sum = pos.row_count = 0.0
+        mean = pos.epoch_sum / max(pos.epoch_count, 1e-12)
+        head = f"{self._id()} {phase.name} {pos.epoch + 1}/{phase.epochs}"
+        self.bar.show(head, pos.batch, batches, f"loss {mean:.4f} lr {self.rate:.2g}")
+        self._stop_if_asked()
+        if time.monotonic() - self.saved_at > 60 * self.conf.checkpoint_minutes:
+            self._save()
+
+    def _end_epoch(self) -> None:
+        """Validation, then best weights, schedule, log, checkpoint, in this order: a kill between them repeats them."""
+        pos, phase = self.pos, self._phase()
+        start = time.perf_counter()
+        result = self._validate()
+        value = result[self.conf.metric]
+        pos.seconds += time.perf_counter() - start
+        sign = -1 if self.conf.maximise else 1
+        gained = math.isfinite(value) and (pos.best is None or sign * value < sign * pos.best)
+        if gained:
+            pos.best, pos.bad_epochs = value, 0
+            checkpoint.save(self.folder.best, {**self._content(), "valid": result})
+        elif not self.conf.stop_at_floor or self.schedule.at_floor(pos.epoch):
+            pos.bad_epochs += 1
+        self._report(result, gained)
+        self.schedule.epoch_end(gained)
+        pos.epoch, pos.batch, pos.epoch_sum, pos.epoch_count = pos.epoch + 1, 0, 0.0, 0.0
+        tired = phase.stop_after is not None and pos.bad_epochs >= phase.stop_after
+        if tired:
+            log.info("phase %s: no gain in %d epochs, it ends here", phase.name, pos.bad_epochs)
+        if tired or pos.epoch >= phase.epochs or self._budget_used():
+            self._end_phase()
+        self._save()
+
+    def _validate(self) -> dict:
+        examples = self.task.valid_examples(self._phase())
+        if not len(examples.ids):
+            raise UsageError(f"phase {self._phase().name}: there are no validation examples")
+        loader = Loader(self.task, examples, epoch_batches(examples, self.conf), self.workers)
+        state = checkpoint.random_state()  # whatever validation draws, training does not feel it
+        self.model.eval()
+        try:
+            with torch.no_grad(), self.precision.autocast(self.device), closing(iter(loader)) as source:
+                result = self.task.validate(self.model, self._watched(source), self._phase())
+        finally:
+            checkpoint.set_random_state(state)
+        if self.conf.metric not in result:
+            raise UsageError(f"metric {self.conf.metric!r}: validation gives {', '.join(sorted(result))}")
+        return {name: float(value) for name, value in result.items()}
+
+    def _watched(self, source: Iterator[dict]) -> Iterator[dict]:
+        for batch in source:
+            self._stop_if_asked()
+            yield to_device(batch, self.device)
+
+    def _train_mode(self) -> None:
+        self.model.train()
+        frozen_to_eval(self.frozen)
+
+    # ---- budgets, logs, troubles
+
+    def _budget_used(self) -> bool:
+        conf, pos = self.conf, self.pos
+        steps = conf.max_steps is not None and pos.step >= conf.max_steps
+        return steps or (conf.max_minutes is not None and pos.seconds >= 60 * conf.max_minutes)
+
+    def _progress(self, batches: int) -> float:
+        """Share of the phase that is done: by its epochs, or by the budget of steps where that ends it sooner."""
+        pos = self.pos
+        progress = (pos.epoch + pos.batch / batches) / self._phase().epochs
+        if self.conf.max_steps is not None:
+            progress = max(progress, (pos.step - pos.phase_start) / (self.conf.max_steps - pos.phase_start))
+        return progress
+
+    def _row(self, loss: float, valid: float | None, extra: dict) -> None:
+        pos = self.pos
+        row = {"phase": self._phase().name, "epoch": pos.epoch + 1, "train_loss": loss, "valid": valid, "lr": self.rate}
+        row |= {"skipped": pos.skipped, "seconds": round(pos.seconds, 3), "wait": round(self._waiting(), 4)}
+        self.log.row(pos.step, row, extra)
+
+    def _waiting(self) -> float:
+        return self.pos.waited / max(self.pos.seconds, 1e-9)
+
+    def _report(self, result: dict, gained: bool) -> None:
+        pos, phase = self.pos, self._phase()
+        mean = pos.epoch_sum / max(pos.epoch_count, 1e-12)
+        self._row(mean, result[self.conf.metric], {f"valid/{name}": value for name, value in result.items()})
+        self.bar.clear()
+        log.info(
+            "%s epoch %d/%d step %d: train %.5g, valid %s%s; lr %.3g, %.0f s, %.1f %% waiting for data, %d skipped",
+            phase.name, pos.epoch + 1, phase.epochs, pos.step, mean,
+            " ".join(f"{name} {value:.5g}" for name, value in result.items()), " (best)" if gained else "",
+            self.rate, pos.seconds, 100 * self._waiting(), pos.skipped,
+        )  # fmt: skip
+        if pos.phase == 0 and pos.epoch == 0:
+            pos.first_loss = mean
+        if pos.phase == 0 and pos.epoch + 1 == FALL_EPOCHS and pos.first_loss is not None and mean >= pos.first_loss:
+            log.warning(
+                "the training loss does not fall (%.5g in epoch 1, %.5g in epoch %d): try a lower lr or a warmup, then "
+                "a higher lr; look whether targets fit their inputs; see whether it can learn 10 examples by heart",
+                pos.first_loss, mean, FALL_EPOCHS,
+            )  # fmt: skip
+
+    def _skip(self, batch: dict) -> None:
+        pos = self.pos
+        pos.skipped, pos.skipped_in_row = pos.skipped + 1, pos.skipped_in_row + 1
+        log.warning("step %d: the gradient is not finite, the step is skipped", pos.step)
+        if pos.skipped_in_row >= MAX_SKIPPED:
+            self._write_batch(batch, None)
+            raise AvsrError(
+                f"{self.folder.nan_batch}: {MAX_SKIPPED} steps in a row had a gradient that is not finite; "
+                "try a lower lr, or precision fp32"
+            )
+
+    def _give_up(self, batch: dict, value: float) -> None:
+        self._write_batch(batch, value)
+        raise AvsrError(
+            f"{self.folder.nan_batch}: the loss of these utterances is {value} at step {self.pos.step}; look at them, "
+            "then try a lower lr or precision fp32 (the last checkpoint is sound)"
+        )
+
+    def _write_batch(self, batch: dict, value: float | None) -> None:
+        pos = self.pos
+        place = {"phase": self._phase().name, "epoch": pos.epoch + 1, "batch": pos.batch, "step": pos.step}
+        write_json(self.folder.nan_batch, {**place, "utts": list(batch.get("utts", [])), "loss": str(value)})
+
+    def _stop_if_asked(self) -> None:
+        if self.stop:
+            raise Stopped(self.stop[0])
