@@ -1,0 +1,106 @@
+"""Enhancement: noisy mel magnitudes and the lips to clean mel magnitudes, for AVSE systems and the AE alike."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from avsr.features.mel import mel
+from avsr.noise.lists import NoiseConf
+from avsr.noise.sampler import ListMixer, MixSampler
+from avsr.rng import rng
+from avsr.storage.arrays import Store
+from avsr.training.task import Task
+from avsr.training.tasks.batch import augment, pad_batch
+
+STATISTICS_BATCHES, STATISTICS_BATCH = 25, 8  # utterances that the normalisation is measured on
+SHIFT = 4  # pixels; decision: see docs/decisions.md
+
+
+@dataclass(frozen=True)
+class EnhanceData:
+    """What the examples of an enhancement system are made of."""
+
+    work_dir: Path
+    mel_set: str
+    video: str | None  # "crop80", "feats" or None
+    frame_multiple: int
+    noise: NoiseConf
+    seed: int
+
+
+def video_store(work_dir: Path, split: str, video: str) -> Store:
+    """The store of pictures or features that a system looks at."""
+    if video == "feats":
+        return Store(work_dir / "dump" / "video_feats" / split, "stage 5 (pretrain)")
+    return Store(work_dir / "dump" / "video" / split / video, "stage 2 (crop)")
+
+
+class EnhanceExamples:
+    """Utterances with fresh noise in training (`epoch` given), those of a noise list in validation."""
+
+    def __init__(self, data: EnhanceData, split: str, epoch: int | None):
+        self.data, self.epoch = data, epoch
+        if epoch is None:
+            path = data.work_dir / "data" / f"{split}_noisy" / "train_like.jsonl"
+            self.mixer = ListMixer(path, data.work_dir, split)
+        else:
+            self.mixer = MixSampler(data.noise, data.work_dir, split, data.seed)
+        self.video = video_store(data.work_dir, split, data.video) if data.video else None
+        self.ids, self.lengths = [], []
+        listed = self.mixer.rows if epoch is None else None
+        for utt in self.mixer.sources.utterances:
+            frames = self.mixer.sources.stores["wave"].shape(utt)[0] // 640
+            frames -= frames % data.frame_multiple
+            if frames and (self.video is None or utt in self.video) and (listed is None or utt in listed):
+                self.ids.append(utt)
+                self.lengths.append(frames)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> dict:
+        utt, frames = self.ids[index], self.lengths[index]
+        noisy_n, clean_n = self.mixer.mixture(utt) if self.epoch is None else self.mixer.mixture(utt, self.epoch)
+        item = {
+            "utts": utt,
+            "frames": frames,
+            "noisy_mel": mel(noisy_n, self.data.mel_set)[: 4 * frames],
+            "clean_mel": mel(clean_n, self.data.mel_set)[: 4 * frames],
+        }
+        if self.video is not None:
+            video = self.video.read(utt)[:frames]
+            if self.data.video != "feats" and self.epoch is not None:
+                video = augment(video, rng(self.data.seed, utt, self.epoch, "picture"), SHIFT)
+            item[self.data.video] = video
+        return item
+
+
+class EnhanceTask(Task):
+    """Trains an enhancement system: its own loss between estimate and clean speech, on valid frames only."""
+
+    def __init__(self, data: EnhanceData):
+        self.data = data
+
+    def examples(self, phase, epoch):
+        return EnhanceExamples(self.data, "train", epoch)
+
+    def valid_examples(self, phase):
+        return EnhanceExamples(self.data, "valid", None)
+
+    def collate(self, items):
+        return pad_batch(items)
+
+    def loss(self, model, batch, phase):
+        video = batch[self.data.video] if self.data.video else None
+        total, count = model.loss(batch["noisy_mel"], batch["clean_mel"], video, batch["frames"])
+        return total, count, {}
+
+    def prepare(self, model):
+        model.fit_statistics(statistics_batches(EnhanceExamples(self.data, "train", 0), self.data.seed))
+
+
+def statistics_batches(examples, seed: int):
+    """Batches of utterances chosen by hash, for the normalisation of a model's inputs."""
+    order = sorted(range(len(examples)), key=lambda i: rng(seed, examples.ids[i], "statistics").random())
+    order = order[: STATISTICS_BATCHES * STATISTICS_BATCH]
+    for start in range(0, len(order), STATISTICS_BATCH):
+        yield pad_batch([examples[i] for i in order[start : start + STATISTICS_BATCH]])

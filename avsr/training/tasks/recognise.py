@@ -1,0 +1,109 @@
+"""Recognition: sound, lips or both to characters, with the curriculum from single words to sentences."""
+
+from dataclasses import dataclass
+from math import ceil, floor
+from pathlib import Path
+
+import numpy as np
+
+from avsr import text
+from avsr.features.mel import mel
+from avsr.noise.lists import NoiseConf
+from avsr.noise.sampler import ListMixer, MixSampler
+from avsr.rng import rng
+from avsr.storage.datadir import read_datadir
+from avsr.training.task import Task
+from avsr.training.tasks.batch import pad_batch
+from avsr.training.tasks.enhance import statistics_batches, video_store
+
+MEL_SET = "mel_htk"
+
+
+@dataclass(frozen=True)
+class RecogniseData:
+    """What the examples of a recogniser are made of."""
+
+    work_dir: Path
+    audio: bool
+    video: str | None  # "feats" or None
+    noise: NoiseConf  # where a phase adds noise
+    seed: int
+
+
+class RecogniseExamples:
+    """Utterances, or windows of a few words of them: at most `max_words`, at least half of them that long."""
+
+    def __init__(self, data: RecogniseData, split: str, epoch: int | None, options: dict):
+        self.data, self.epoch = data, epoch
+        self.max_words = options.get("max_words") if epoch is not None else None
+        noise = NoiseConf(**{**vars(data.noise), "p_noise": float(options.get("p_noise", 0.0))})
+        if epoch is not None:
+            self.mixer = MixSampler(noise, data.work_dir, split, data.seed)
+        else:
+            name = "babble" if noise.p_noise else "clean"
+            self.mixer = ListMixer(data.work_dir / "data" / f"{split}_noisy" / f"{name}.jsonl", data.work_dir, split)
+        self.video = video_store(data.work_dir, split, data.video) if data.video else None
+        self.utterances = read_datadir(data.work_dir / "data" / split)
+        self.ids, self.lengths, self._cuts = [], [], []
+        for utt in self.mixer.sources.utterances:
+            if self.video is not None and utt not in self.video or epoch is None and utt not in self.mixer.rows:
+                continue
+            cut = self._cut(utt)
+            self.ids.append(utt)
+            self.lengths.append(cut[1] - cut[0])
+            self._cuts.append(cut)
+
+    def _cut(self, utt: str) -> tuple[int, int, str]:
+        """First frame, last frame + 1 and text of what is used of an utterance."""
+        row = self.utterances[utt]
+        frames = self.mixer.sources.stores["wave"].shape(utt)[0] // 640
+        words = [word for word in row.words if word[1] * 25 <= frames]
+        if not self.max_words or not words or self.max_words >= len(words):
+            return 0, frames, row.text
+        draw = rng(self.data.seed, utt, self.epoch, "words")
+        count = self.max_words if draw.random() < 0.5 else int(draw.integers(1, self.max_words + 1))
+        first = int(draw.integers(0, len(words) - count + 1))
+        chosen = words[first : first + count]
+        start, end = floor(chosen[0][0] * 25), ceil(chosen[-1][1] * 25)
+        return start, min(max(end, start + 1), frames), " ".join(word for _, _, word in chosen)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> dict:
+        utt, (first, end, words) = self.ids[index], self._cuts[index]
+        tokens = [*text.encode(words), text.EOS]
+        item = {"utts": utt, "frames": end - first, "tokens": np.array(tokens), "token_lengths": len(tokens)}
+        if self.data.audio:
+            mixture = self.mixer.mixture(utt) if self.epoch is None else self.mixer.mixture(utt, self.epoch)
+            item["noisy_mel"] = mel(mixture[0][640 * first : 640 * end], MEL_SET)
+        if self.video is not None:
+            item["feats"] = self.video.read(utt)[first:end]
+        return item
+
+
+class RecogniseTask(Task):
+    """Cross-entropy over characters with teacher forcing. Phase options: max_words (null: whole), p_noise."""
+
+    def __init__(self, data: RecogniseData):
+        self.data = data
+
+    def examples(self, phase, epoch):
+        return RecogniseExamples(self.data, "train", epoch, phase.options)
+
+    def valid_examples(self, phase):
+        return RecogniseExamples(self.data, "valid", None, phase.options)
+
+    def collate(self, items):
+        return pad_batch(items)
+
+    def loss(self, model, batch, phase):
+        total, count = model.loss(
+            batch.get("noisy_mel"), batch.get("feats"), batch["frames"], batch["tokens"], batch["token_lengths"]
+        )
+        return total, count, {}
+
+    def prepare(self, model):
+        # at mixed SNRs, so that one normalisation serves clean and noisy speech
+        examples = RecogniseExamples(self.data, "train", 0, {"p_noise": 0.5})
+        model.fit_statistics(statistics_batches(examples, self.data.seed))

@@ -1,0 +1,93 @@
+"""Lip reading of single words: the classifier that the visual front-end is pretrained with (AE-MSR section 5.2)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from avsr.errors import AvsrError
+from avsr.rng import rng
+from avsr.storage.arrays import Store
+from avsr.storage.datadir import read_datadir
+from avsr.training.task import Task
+from avsr.training.tasks.batch import augment, pad_batch
+
+
+@dataclass(frozen=True)
+class WordsData:
+    """Words cut from sentences by their times: `window` frames around the middle of each word."""
+
+    work_dir: Path
+    window: int  # video frames; LRW: 29
+    seed: int
+    shift: int = 4  # pixels of random shift in training
+
+
+def word_list(work_dir: Path) -> list[str]:
+    """The classes: all words of the training split with times, sorted. Raises AvsrError when there are none."""
+    utterances = read_datadir(work_dir / "data" / "train")
+    words = sorted({word for utt in utterances.values() for _, _, word in utt.words})
+    if len(words) < 2:
+        raise AvsrError(f"{work_dir}/data/train/ctm: has no word times; the front-end needs alignments of the corpus")
+    return words
+
+
+class WordExamples:
+    """One example a word, in training (`epoch` given) mirrored and shifted at random."""
+
+    def __init__(self, data: WordsData, split: str, epoch: int | None):
+        self.data, self.epoch = data, epoch
+        self.crops = Store(data.work_dir / "dump" / "video" / split / "crop112", "stage 2 (crop)")
+        classes = {word: number for number, word in enumerate(word_list(data.work_dir))}
+        utterances = read_datadir(data.work_dir / "data" / split)
+        self.ids, self.lengths, self._words = [], [], []
+        for utt in self.crops.keys():
+            for number, (start, end, word) in enumerate(utterances[utt].words):
+                if word in classes and (start + end) / 2 * 25 < self.crops.shape(utt)[0]:
+                    self.ids.append(f"{utt}.{number}")
+                    self.lengths.append(data.window)
+                    self._words.append((utt, (start + end) / 2, classes[word]))
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: int) -> dict:
+        utt, middle, label = self._words[index]
+        crop_thw = self.crops.read(utt)
+        first = round(middle * 25 - self.data.window / 2)
+        # a word near an end of its clip: the outermost picture is repeated
+        crop_thw = crop_thw[np.clip(np.arange(first, first + self.data.window), 0, len(crop_thw) - 1)]
+        if self.epoch is not None:
+            crop_thw = augment(crop_thw, rng(self.data.seed, self.ids[index], self.epoch, "picture"), self.data.shift)
+        return {"utts": self.ids[index], "frames": self.data.window, "crop112": crop_thw, "label": label}
+
+
+class WordsTask(Task):
+    """Cross-entropy over words; a phase's option `head` says which back-end learns: dense or recurrent."""
+
+    def __init__(self, data: WordsData):
+        self.data = data
+
+    def examples(self, phase, epoch):
+        return WordExamples(self.data, "train", epoch)
+
+    def valid_examples(self, phase):
+        return WordExamples(self.data, "valid", None)
+
+    def collate(self, items):
+        return pad_batch(items)
+
+    def loss(self, model, batch, phase):
+        head = phase.options.get("head", "recurrent")
+        total, count = model.loss(batch["crop112"], batch["frames"], batch["label"], head)
+        return total, count, {}
+
+    def validate(self, model, batches, phase):
+        total = count = right = 0.0
+        head = phase.options.get("head", "recurrent")
+        for batch in batches:
+            batch_sum, batch_count, _ = self.loss(model, batch, phase)
+            logits_bn = model.logits(batch["crop112"], batch["frames"], head)
+            total, count = total + float(batch_sum), count + float(batch_count)
+            right += float((logits_bn.argmax(-1) == batch["label"]).sum())
+        return {"loss": total / max(count, 1.0), "accuracy": right / max(count, 1.0)}
