@@ -1,0 +1,135 @@
+"""Sound in and out: any file, any rate, any channels -> 16 kHz mono float32 without DC."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from avsr.errors import UtteranceError
+from avsr.media.video import open_media
+from avsr.storage.atomic import atomic_path
+
+RATE = 16000
+SILENCE = 1e-4  # RMS (full scale 1) below which a recording counts as silent
+FULL_SCALE = 0.999
+SOUND_FILES = {".wav", ".flac", ".ogg"}  # read by libsndfile; all others by FFmpeg
+
+
+@dataclass(frozen=True)
+class SoundInfo:
+    """The recording as it was: rate (Hz), channels, seconds, share of samples at full scale, RMS (full scale 1)."""
+
+    rate: int
+    channels: int
+    seconds: float
+    clipped: float
+    rms: float
+
+
+def read_sound(path: Path, rate: int = RATE, silence: float = SILENCE) -> tuple[np.ndarray, SoundInfo]:
+    """The sound of a recording or a video: mono (mean of the channels), DC removed, resampled (polyphase).
+
+    In a video it begins with the first picture: where the container starts it later, zeros stand in front, and what
+    comes before the first picture is cut off.
+
+    Returns (n,) float32 at `rate` and what the recording was.
+    Raises UtteranceError: no file, empty, unreadable, no sound in it, silent (RMS below `silence`).
+    """
+    path = Path(path)
+    samples_nc, source_rate = _read_file(path) if path.suffix.lower() in SOUND_FILES else _read_container(path)
+    if not len(samples_nc):
+        raise UtteranceError(f"{path}: holds no sound; give a file with sound in wav.scp")
+    if not np.isfinite(samples_nc).all():
+        raise UtteranceError(f"{path}: holds samples that are no numbers (NaN or infinite); convert it again")
+    clipped = float(np.mean(np.abs(samples_nc) >= FULL_SCALE))
+    wave = samples_nc.mean(axis=1, dtype=np.float64)
+    wave -= wave.mean()
+    rms = math.sqrt(np.mean(wave**2))
+    if rms < silence:
+        raise UtteranceError(f"{path}: is silent (RMS {rms:.1e}, at least {silence:g} is needed); leave it out")
+    info = SoundInfo(source_rate, samples_nc.shape[1], len(wave) / source_rate, clipped, rms)
+    return resample(wave, source_rate, rate), info
+
+
+def resample(wave: np.ndarray, source_rate: int, rate: int = RATE) -> np.ndarray:
+    """(n,) at `source_rate` Hz -> (ceil(n * rate / source_rate),) float32 at `rate`, polyphase FIR."""
+    if source_rate == rate:
+        return wave.astype(np.float32)
+    from scipy.signal import resample_poly
+
+    common = math.gcd(source_rate, rate)
+    return resample_poly(wave, rate // common, source_rate // common).astype(np.float32)
+
+
+def sound_seconds(path: Path) -> float | None:
+    """Length of the sound in seconds by the container, nothing decoded; None when there is no sound in it."""
+    path = Path(path)
+    if path.suffix.lower() in SOUND_FILES:
+        import soundfile
+
+        try:
+            return soundfile.info(path).duration
+        except soundfile.LibsndfileError as error:
+            raise _unreadable(path, error) from error
+    with open_media(path) as container:
+        if not container.streams.audio:
+            return None
+        stream = container.streams.audio[0]
+        total = sum(packet.duration or 0 for packet in container.demux(stream))
+        return float(total * stream.time_base)
+
+
+def write_wav(path: Path, wave: np.ndarray, rate: int = RATE) -> None:
+    """Writes (n,) float samples as 16-bit PCM, atomically; what goes beyond full scale is clipped."""
+    import soundfile
+
+    with atomic_path(path) as temporary:
+        soundfile.write(temporary, np.clip(wave, -1, 1), rate, subtype="PCM_16")
+
+
+def _read_file(path: Path) -> tuple[np.ndarray, int]:
+    import soundfile
+
+    if not path.exists():
+        raise UtteranceError(f"{path}: there is no such file; check the corpus folder")
+    if path.stat().st_size == 0:
+        raise UtteranceError(f"{path}: is empty (0 bytes); copy it again from the corpus")
+    try:
+        return soundfile.read(path, dtype="float32", always_2d=True)
+    except soundfile.LibsndfileError as error:
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> UtteranceError:
+    reason = getattr(error, "error_string", str(error)).rstrip(".")
+    return UtteranceError(f"{path}: not readable as sound ({reason}); convert it to wav")
+
+
+def _read_container(path: Path) -> tuple[np.ndarray, int]:
+    """All samples (n, channels) float32 of the first sound stream, from the first picture on, and their rate."""
+    import av
+
+    with open_media(path) as container:
+        if not container.streams.audio:
+            raise UtteranceError(f"{path}: has no sound; give a file with sound in wav.scp")
+        stream = container.streams.audio[0]
+        pictures = container.streams.video[0] if container.streams.video else None
+        rate, channels, late, parts = stream.rate, stream.channels, 0.0, []
+        resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)  # changes the sample type alone
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:  # damaged packets leave the sound short; the length rule judges it
+                continue
+            for frame in frames:
+                if not parts and pictures is not None and None not in (frame.pts, pictures.start_time):
+                    late = float(frame.pts * frame.time_base - pictures.start_time * pictures.time_base)
+                parts += [made.to_ndarray() for made in resampler.resample(frame)]
+    if not parts:
+        return np.zeros((0, channels), np.float32), rate
+    samples_nc = np.concatenate(parts, axis=1).T
+    shift = round(late * rate)
+    if shift > 0:
+        samples_nc = np.concatenate([np.zeros((shift, channels), np.float32), samples_nc])
+    return samples_nc[max(-shift, 0) :], rate

@@ -1,0 +1,281 @@
+"""The 68 face landmarks of every picture: found with dlib, or taken from files made elsewhere.
+
+dlib's detector (HOG) costs ten times as much as its 68-point predictor (Kazemi & Sullivan 2014), so faces are looked
+for in every fifth picture, reduced, and only around the last one when there is one; the predictor runs on every
+picture, in boxes that lie on the line between two detections. Where a box jumps or is lost between two detections,
+the pictures between are searched one by one. AE-MSR and MHCA-AVCRN both take their mouth crops from such landmarks.
+"""
+
+import importlib.util
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from avsr.errors import AvsrError, UtteranceError
+
+POINTS = 68
+MOUTH = slice(48, 68)
+EYES = (36, 45)  # outer corners
+MOUTH_CORNERS = (48, 54)
+MARGIN = 0.4  # of the box, on each side of it, is searched around the last one
+REACH = 0.6  # of its width is how far a face may move from one detection to the next and still be the same
+PREDICTOR = "shape_predictor_68_face_landmarks.dat"
+
+
+@dataclass(frozen=True)
+class DetectConf:
+    """How landmarks come about."""
+
+    backend: Literal["dlib", "npz", "box"] = "dlib"  # npz: files of `folder`; box: none, crops by crop.box
+    every: int = 5  # pictures from one regular detection to the next (5 = 0.2 s)
+    width: int = 320  # px: wider pictures are reduced to this for the detector (never for the predictor)
+    jump: float = 0.2  # of its width: a box that moves more between two detections is followed picture by picture
+    max_missed: float = 0.2  # an utterance is dropped when this share of the regular detections misses (GRID: 3 of 15)
+    folder: Path | None = None  # of <utt>.npz with `landmarks` (T, 68, 2) or (T, 20, 2) in px, lost pictures NaN
+    predictor: Path | None = None  # another 68-point model for dlib; default: that of face_recognition_models
+
+    def __post_init__(self):
+        if self.every < 1 or self.width < 80 or not 0 < self.max_missed <= 1:
+            raise ValueError("detect.every must be >= 1, detect.width >= 80, detect.max_missed in (0, 1]")
+        if (self.backend == "npz") != (self.folder is not None):
+            raise ValueError("detect.folder belongs to detect.backend npz: give both or none")
+
+
+@dataclass
+class Counts:
+    """What happened on the way: pictures and detections."""
+
+    frames: int = 0
+    detections: int = 0  # regular ones
+    missed: int = 0  # regular ones in which the face was not found
+    redetected: int = 0  # pictures between two regular detections that were searched
+    interpolated: int = 0  # pictures whose landmarks come from their neighbours
+    faces: int = 0  # most faces in one picture that was searched in full
+
+
+@dataclass(frozen=True)
+class Box:
+    """A face box in pixels of the source picture."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    @property
+    def width(self) -> float:
+        return self.right - self.left
+
+    @property
+    def center(self) -> tuple[float, float]:
+        return (self.left + self.right) / 2, (self.top + self.bottom) / 2
+
+    def distance(self, other: "Box") -> float:
+        """Between the centres, in px."""
+        return float(np.hypot(*np.subtract(self.center, other.center)))
+
+    def towards(self, other: "Box", part: float) -> "Box":
+        """The box on the way to another one; part 0 is this one, 1 the other."""
+        mine, others = np.array(self._corners()), np.array(other._corners())
+        return Box(*(mine + part * (others - mine)))
+
+    def _corners(self) -> tuple[float, float, float, float]:
+        return self.left, self.top, self.right, self.bottom
+
+
+class FaceFinder:
+    """dlib's detector and predictor. Raises AvsrError when dlib or its 68-point model is not there."""
+
+    def __init__(self, conf: DetectConf = DetectConf()):
+        try:
+            import dlib
+        except ImportError:
+            raise AvsrError(
+                "dlib is missing: run ./utils/install.sh (or pip install dlib-bin), or set crop.detect.backend to npz"
+            ) from None
+        self._dlib = dlib
+        self._width = conf.width
+        self._detector = dlib.get_frontal_face_detector()
+        self._predictor = dlib.shape_predictor(str(conf.predictor or find_predictor()))
+
+    def faces(self, picture: np.ndarray, near: Box | None = None) -> list[Box]:
+        """The faces in a grey (H, W) uint8 picture, or only those around `near`."""
+        left, top = 0, 0
+        if near is not None:
+            height, width = picture.shape
+            margin = MARGIN * near.width
+            left, top = max(round(near.left - margin), 0), max(round(near.top - margin), 0)
+            right, bottom = min(round(near.right + margin), width), min(round(near.bottom + margin), height)
+            if right - left < near.width / 2 or bottom - top < near.width / 2:
+                return []
+        scale = max(picture.shape[1] / self._width, 1.0)
+        part = picture if near is None else picture[top:bottom, left:right]
+        found = self._detector(_reduce(part, scale))
+        return [
+            Box(r.left() * scale + left, r.top() * scale + top, r.right() * scale + left, r.bottom() * scale + top)
+            for r in found
+        ]
+
+    def points(self, picture: np.ndarray, box: Box) -> np.ndarray:
+        """(68, 2) float32 landmarks (x, y) in px of the face in the box."""
+        rectangle = self._dlib.rectangle(round(box.left), round(box.top), round(box.right), round(box.bottom))
+        return np.array([(p.x, p.y) for p in self._predictor(picture, rectangle).parts()], np.float32)
+
+
+def find_predictor() -> Path:
+    """The 68-point model in face_recognition_models, which is not imported: it asks for pkg_resources, now gone."""
+    spec = importlib.util.find_spec("face_recognition_models")
+    folder = Path(spec.origin).parent if spec and spec.origin else None
+    path = folder / "models" / PREDICTOR if folder else None
+    if path is None or not path.exists():
+        raise AvsrError(
+            f"{PREDICTOR} is missing: run ./utils/install.sh (or pip install face_recognition_models), "
+            "or name the file in crop.detect.predictor"
+        )
+    return path
+
+
+@dataclass
+class Tracker:
+    """Follows one face through the pictures of an utterance: the largest at first, then the nearest to the last."""
+
+    finder: FaceFinder
+    conf: DetectConf
+    counts: Counts = field(default_factory=Counts)
+    _last: Box | None = None  # where the face was seen last
+    _lost: int = 0  # searches since then
+
+    def track(self, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """(H, W) pictures -> (68, 2) landmarks each, NaN where the face is lost; holds `every` pictures at a time."""
+        before: Box | None = None
+        waiting: list[np.ndarray] = []  # the pictures between the last detection and the next
+        for number, picture in enumerate(pictures):
+            self.counts.frames += 1
+            if number % self.conf.every:
+                waiting.append(picture)
+                continue
+            box = self._search(picture)
+            self.counts.detections += 1
+            self.counts.missed += box is None
+            yield from self._between(waiting, before, box)
+            yield self._points(picture, box)
+            before, waiting = box, []
+        if waiting:  # the last picture is searched too, so that every one lies between two detections
+            yield from self._between(waiting, before, self._search(waiting[-1]), last=True)
+
+    def _between(
+        self, pictures: list[np.ndarray], before: Box | None, after: Box | None, last: bool = False
+    ) -> Iterator[np.ndarray]:
+        steady = before and after and before.distance(after) <= self.conf.jump * before.width
+        steps = len(pictures) + (not last)
+        if not steady and (before or after):
+            self._last = before or self._last
+        for step, picture in enumerate(pictures, 1):
+            if steady:
+                box = before.towards(after, step / steps)
+            elif last and step == steps:
+                box = after
+            elif before or after:
+                self.counts.redetected += 1
+                box = self._search(picture)
+            else:
+                box = None
+            yield self._points(picture, box)
+        if pictures and after:
+            self._last, self._lost = after, 0
+
+    def _search(self, picture: np.ndarray) -> Box | None:
+        """The tracked face: near its last place, else in the whole picture; None when it is not there."""
+        near = self.finder.faces(picture, self._last) if self._last else []
+        box = self._choose(near)
+        if box is None:
+            everywhere = self.finder.faces(picture)
+            self.counts.faces = max(self.counts.faces, len(everywhere))
+            box = self._choose(everywhere)
+        self._lost = 0 if box else self._lost + 1
+        self._last = box or self._last
+        return box
+
+    def _choose(self, boxes: list[Box]) -> Box | None:
+        if self._last is None:
+            return max(boxes, key=lambda box: box.width, default=None)
+        reach = REACH * self._last.width * (1 + self._lost / self.conf.every)
+        same = [b for b in boxes if b.distance(self._last) <= reach and 0.6 < b.width / self._last.width < 1.67]
+        return min(same, key=self._last.distance, default=None)
+
+    def _points(self, picture: np.ndarray, box: Box | None) -> np.ndarray:
+        return np.full((POINTS, 2), np.nan, np.float32) if box is None else self.finder.points(picture, box)
+
+
+def detect(pictures: Iterable[np.ndarray], finder: FaceFinder, conf: DetectConf, name: str) -> tuple[np.ndarray, dict]:
+    """(H, W) uint8 pictures -> (T, 68, 2) float32 landmarks in px without gaps, and the counts as plain data.
+
+    Raises UtteranceError when no face is found, or too many regular detections miss it (`conf.max_missed`).
+    """
+    tracker = Tracker(finder, conf)
+    points_tpx = np.stack(list(tracker.track(pictures)))
+    counts = tracker.counts
+    if counts.missed >= conf.max_missed * counts.detections:
+        none = counts.missed == counts.detections
+        what = "no face was found in any" if none else f"the face was lost in {counts.missed}"
+        raise UtteranceError(
+            f"{name}: {what} of {counts.detections} detections (damaged picture? face turned away?); "
+            "leave it out, or give landmarks (crop.detect.backend npz)"
+        )
+    counts.interpolated = count_lost(points_tpx)
+    return fill_gaps(points_tpx), dict(vars(counts))
+
+
+def read_npz(path: Path, frames: int, max_missed: float) -> tuple[np.ndarray, dict]:
+    """Landmarks made elsewhere: (T, 68, 2); of a mouth-only file (T, 20, 2), the other 48 points are NaN.
+
+    Raises UtteranceError: no file, other contents, other length than `frames` pictures at 25 fps, too many lost.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as data:
+            points = np.asarray(data["landmarks"], np.float32)
+    except FileNotFoundError as error:
+        raise UtteranceError(f"{path}: there is no such file; make it, or use crop.detect.backend dlib") from error
+    except (OSError, ValueError, KeyError) as error:
+        raise UtteranceError(f"{path}: not an npz file with an array `landmarks`; make it again") from error
+    if points.ndim != 3 or points.shape[1:] not in ((POINTS, 2), (20, 2)) or len(points) != frames:
+        raise UtteranceError(
+            f"{path}: landmarks have shape {points.shape}, not ({frames}, 68, 2) or ({frames}, 20, 2) for the "
+            f"{frames} pictures at 25 fps; make it again"
+        )
+    if points.shape[1] == 20:
+        whole = np.full((frames, POINTS, 2), np.nan, np.float32)
+        whole[:, MOUTH] = points
+        points = whole
+    lost = count_lost(points)
+    if lost >= max_missed * frames:
+        raise UtteranceError(f"{path}: landmarks are missing in {lost} of {frames} pictures; leave it out")
+    return fill_gaps(points), {"frames": frames, "interpolated": lost}
+
+
+def count_lost(points_tpx: np.ndarray) -> int:
+    """Pictures without mouth landmarks."""
+    return int(np.isnan(points_tpx[:, MOUTH]).any(axis=(1, 2)).sum())
+
+
+def fill_gaps(points_tpx: np.ndarray) -> np.ndarray:
+    """Pictures with NaN at the mouth get what lies linearly between their neighbours; held at both ends."""
+    good = np.flatnonzero(~np.isnan(points_tpx[:, MOUTH]).any(axis=(1, 2)))
+    times = np.arange(len(points_tpx))
+    after = np.clip(np.searchsorted(good, times), 0, len(good) - 1)
+    right, left = good[after], good[np.maximum(after - 1, 0)]
+    left = np.where((right <= times) | (after == 0), right, left)
+    part = np.where(right > left, (times - left) / np.maximum(right - left, 1), 0.0).clip(0, 1)[:, None, None]
+    return ((1 - part) * points_tpx[left] + part * points_tpx[right]).astype(np.float32)
+
+
+def _reduce(picture: np.ndarray, scale: float) -> np.ndarray:
+    if scale == 1:
+        return np.ascontiguousarray(picture)  # dlib reads a strided view wrongly, without a word
+    from PIL import Image
+
+    size = (max(round(picture.shape[1] / scale), 1), max(round(picture.shape[0] / scale), 1))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR))

@@ -1,0 +1,174 @@
+"""Video in: grey or colour pictures at 25 a second, in order, one at a time, whatever the file's own rate is."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from avsr.errors import UtteranceError
+
+FPS = 25
+MIN_FRAMES = 5  # one slice of 200 ms; nothing shorter can be used by any system
+MAX_GAP = 1  # seconds between two pictures; more is a damaged file, not a slow camera
+WHOLE = 0.96  # share of the announced pictures that must decode (72 of GRID's 75)
+# formats whose first plane is 8-bit luma
+LUMA_FIRST = {"gray", "nv12", "nv21", "yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p"}
+# luma 16..235 to grey 0..255: of yuv that was made with BT.601 weights, this is the BT.601 grey
+EXPAND = np.clip(np.round((np.arange(256) - 16) * 255 / 219), 0, 255).astype(np.uint8)
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a container says about its pictures; nothing is decoded.
+
+    `frames` at the file's own rate `fps` (pictures a second): announced, or estimated from the duration; 0: unknown.
+    """
+
+    frames: int
+    fps: float
+    width: int
+    height: int
+
+
+def probe(path: Path) -> VideoInfo:
+    """Rate, size and announced number of pictures. Raises UtteranceError when there is no readable video."""
+    with open_media(path) as container:
+        stream = _video_stream(container, path)
+        return VideoInfo(_announced(stream, container), float(_rate(stream)), stream.width, stream.height)
+
+
+def read_frames(
+    path: Path,
+    color: Literal["gray", "rgb"] = "gray",
+    fps: int = FPS,
+    exact: int | None = None,
+    least: int = MIN_FRAMES,
+) -> Iterator[np.ndarray]:
+    """Pictures at `fps`: for each k the source picture nearest in time to k/fps; memory does not grow.
+
+    Args:
+        exact: number of pictures of every clip of the corpus (GRID: 75): the last one is repeated where some are
+            missing, what is more is cut off. None: as many as there are.
+        least: fewer than this is an error (GRID keeps a clip from 72 on).
+
+    Yields contiguous (H, W) uint8 grey by BT.601, or (H, W, 3) uint8.
+    Raises UtteranceError: no file, empty, not a video, no pictures in it, cut short, too short.
+    """
+    count, picture = 0, None
+    for picture in _resample(_decode(path, color), fps, path):
+        count += 1
+        yield picture
+        if count == exact:
+            return
+    if count < least:
+        raise UtteranceError(f"{path}: only {count} frames at {fps} fps, at least {least} are needed; leave it out")
+    for _ in range(count, exact or 0):
+        yield picture
+
+
+def read_video(path: Path, color: Literal["gray", "rgb"] = "gray", **options: Any) -> np.ndarray:
+    """All pictures of a short clip at once, (T, H, W) or (T, H, W, 3) uint8; options as `read_frames`."""
+    return np.stack(list(read_frames(path, color, **options)))
+
+
+@contextmanager
+def open_media(path: Path) -> Iterator[Any]:
+    """An open PyAV container; what goes wrong inside the block becomes one clear line (UtteranceError)."""
+    import av
+
+    try:
+        if os.path.getsize(path) == 0:
+            raise UtteranceError(f"{path}: is empty (0 bytes); copy it again from the corpus")
+        with av.open(str(path)) as container:
+            yield container
+    except FileNotFoundError as error:
+        raise UtteranceError(f"{path}: there is no such file; check the corpus folder") from error
+    except av.error.FFmpegError as error:
+        raise UtteranceError(
+            f"{path}: not readable as video or sound ({error.strerror}); copy it again from the corpus"
+        ) from error
+
+
+def _decode(path: Path, color: str) -> Iterator[tuple[Fraction, Fraction, np.ndarray]]:
+    """Pictures with their time and duration in seconds, as they are in the file; checks that none are missing."""
+    import av
+
+    with open_media(path) as container:
+        stream = _video_stream(container, path)
+        stream.codec_context.thread_count = 1  # stages run on processes; threads inside them only get in the way
+        step = 1 / _rate(stream)
+        announced, count, damaged, last = _announced(stream, container), 0, False, None
+        for packet in container.demux(stream):
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:  # a damaged packet; enough of them make the clip fail below
+                continue
+            for frame in frames:
+                time = None if frame.pts is None else frame.pts * frame.time_base
+                if time is None or (last is not None and time <= last):
+                    time = step * count if last is None else last + step
+                last, count, damaged = time, count + 1, frame.is_corrupt
+                yield time, (frame.duration or 0) * frame.time_base or step, _picture(frame, color)
+        if not count:
+            raise UtteranceError(f"{path}: no picture can be decoded; copy it again from the corpus")
+        if damaged or count < WHOLE * announced - 1:
+            of = f"{count} of {announced} frames" if count < announced else f"frame {count} breaks off"
+            raise UtteranceError(f"{path}: the video was cut short ({of}); copy it again from the corpus")
+
+
+def _resample(
+    frames: Iterator[tuple[Fraction, Fraction, np.ndarray]], fps: int, path: Path
+) -> Iterator[np.ndarray]:
+    """The picture nearest in time to k/fps, counted from the first one; the earlier of two equally near ones."""
+    k, start, before, end, picture = 0, None, None, Fraction(0), None
+    for time, duration, following in frames:
+        if start is None:
+            start = time
+        time -= start
+        if before is not None:
+            if time - before > MAX_GAP:
+                raise UtteranceError(f"{path}: {float(time - before):.1f} s without a picture; leave it out")
+            while Fraction(k, fps) <= (before + time) / 2:
+                yield picture
+                k += 1
+        before, picture, end = time, following, time + duration
+    for _ in range(k, round(end * fps)):
+        yield picture
+
+
+def _picture(frame: Any, color: str) -> np.ndarray:
+    if color == "rgb":
+        picture = frame.to_ndarray(format="rgb24")
+    elif frame.format.name in LUMA_FIRST:
+        plane = frame.planes[0]
+        luma = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
+        full_range = frame.color_range == 2 or frame.format.name.startswith(("gray", "yuvj"))
+        picture = luma.copy() if full_range else EXPAND[luma]
+    else:
+        picture = frame.to_ndarray(format="gray")
+    # a telephone writes its pictures lying, with the turn (degrees, counter-clockwise) beside them
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(picture, turns) if turns else picture)
+
+
+def _video_stream(container: Any, path: Path) -> Any:
+    if not container.streams.video:
+        raise UtteranceError(f"{path}: has no pictures, only sound; name the video file in video.scp")
+    return container.streams.video[0]
+
+
+def _rate(stream: Any) -> Fraction:
+    return stream.average_rate or stream.guessed_rate or Fraction(FPS)
+
+
+def _announced(stream: Any, container: Any) -> int:
+    """Pictures that the container says it holds; 0 when it says nothing."""
+    if stream.frames:
+        return stream.frames
+    seconds = stream.duration * stream.time_base if stream.duration else Fraction(container.duration or 0, 10**6)
+    return round(seconds * _rate(stream))
