@@ -1,0 +1,116 @@
+"""TCN-AE: the audio enhancement sub-network of AE-MSR (Xu et al. 2020, section 3.1, Table 6 c, d, e).
+
+It predicts a mask for the noisy mel magnitude from that magnitude and lip features. Two streams bring both to the
+audio's rate; an EleAtt-GRU and fully connected layers fuse them.
+Legend: b batch, t time (video frames, or mel frames: 4 to one), f mel bins, d feature, c channels.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from avsr.layers.eleatt_gru import Cell, EleAttGRU
+from avsr.layers.masking import valid_mask
+from avsr.layers.mel_input import FLOOR, MelInput, Transform
+from avsr.layers.tcn import Tcn, TcnUp
+
+
+@dataclass(frozen=True)
+class AeConf:
+    """The defaults are the paper's TCN-AE."""
+
+    mels: int = 80
+    video: int = 512  # width of the lip features
+    hidden: int = 520  # channels of the streams
+    stream: int = 256  # width of each stream's output
+    units: int = 512  # of the fusion EleAtt-GRU, both directions together
+    fc: int = 600
+    dropout: float = 0.1
+    cell: Cell = "eleatt"
+    # The paper never says bidirectional; all encoders of the authors' code are. false is the literal reading.
+    bidirectional: bool = True
+    input_transform: Transform = "log_cmvn"  # none is the paper's
+    loss_domain: Literal["linear", "log", "cbrt"] = "linear"  # where the L1 distance is taken; linear is the paper's
+    mask_bias: float = 1.0  # the mask starts at sigmoid(1) = 0.73, not dark
+
+
+class AudioStream(nn.Module):
+    """(b, 4t, f) -> (b, 4t, stream), Table 6 c."""
+
+    def __init__(self, conf: AeConf):
+        super().__init__()
+        self.fc_in, self.fc_out = nn.Linear(conf.mels, conf.hidden), nn.Linear(conf.hidden, conf.stream)
+        self.tcn = Tcn(conf.hidden, dropout=conf.dropout)
+
+    def forward(self, x_btf: Tensor) -> Tensor:
+        return self.fc_out(self.tcn(self.fc_in(x_btf).transpose(1, 2)).transpose(1, 2))
+
+
+class VideoStream(nn.Module):
+    """(b, t, d) -> (b, 4t, stream), Table 6 d. The table's T for its second TCN row can only be 2T."""
+
+    def __init__(self, conf: AeConf):
+        super().__init__()
+        self.fc_in, self.fc_out = nn.Linear(conf.video, conf.hidden), nn.Linear(conf.hidden, conf.stream)
+        self.tcns = nn.ModuleList(Tcn(conf.hidden, dropout=conf.dropout) for _ in range(2))
+        self.ups = nn.ModuleList(TcnUp(conf.hidden) for _ in range(2))
+
+    def forward(self, x_btd: Tensor, frames_b: Tensor) -> Tensor:
+        x_bct = self.fc_in(x_btd).transpose(1, 2)
+        for rate, (tcn, up) in enumerate(zip(self.tcns, self.ups, strict=True), start=1):
+            x_bct = tcn(x_bct)
+            x_bct = up(x_bct * valid_mask(rate * frames_b, x_bct.shape[2]).unsqueeze(1))
+        return self.fc_out(x_bct.transpose(1, 2))
+
+
+class Ae(nn.Module):
+    """Mel magnitudes are linear and non-negative everywhere; only the networks' input passes the transform."""
+
+    Conf = AeConf
+    mel_set, video_input, frame_multiple = "mel_htk", "feats", 1
+
+    def __init__(self, conf: AeConf):
+        super().__init__()
+        self.conf = conf
+        self.mel_input = MelInput(conf.mels, conf.input_transform)
+        self.audio, self.video = AudioStream(conf), VideoStream(conf)
+        units = conf.units // 2 if conf.bidirectional else conf.units
+        self.fusion = EleAttGRU(2 * conf.stream, units, bidirectional=conf.bidirectional, cell=conf.cell)
+        # The text says two layers with a sigmoid, Table 6 e has three: the sigmoid is the last one's.
+        self.fc1, self.fc2 = nn.Linear(self.fusion.outputs, conf.fc), nn.Linear(conf.fc, conf.fc)
+        self.fc_mask = nn.Linear(conf.fc, conf.mels)
+        nn.init.constant_(self.fc_mask.bias, conf.mask_bias)
+        self.dropout = nn.Dropout(conf.dropout)
+
+    def fit_statistics(self, batches: Iterable[dict]) -> None:
+        """Sets the input transform's statistics from training batches (their `noisy_mel` and `frames`)."""
+        self.mel_input.fit(batches)
+
+    def mask(self, noisy_btf: Tensor, video: Tensor, frames_b: Tensor) -> Tensor:
+        """Noisy magnitude (b, 4t, f), lip features (b, t, d), video frames of each clip -> mask in (0, 1)."""
+        both_btd = torch.cat([self.audio(self.mel_input(noisy_btf)), self.video(video, frames_b)], dim=-1)
+        h_btd, _ = self.fusion(both_btd, 4 * frames_b)
+        h_btd = self.dropout(self.fc1(h_btd).relu())
+        h_btd = self.dropout(self.fc2(h_btd).relu())
+        return torch.sigmoid(self.fc_mask(h_btd).float())
+
+    def estimate(self, noisy_btf: Tensor, video: Tensor, frames_b: Tensor) -> Tensor:
+        """The clean mel magnitude (b, 4t, f): the mask times the noisy one; zero in the padding."""
+        mask_btf = self.mask(noisy_btf, video, frames_b)
+        return mask_btf * noisy_btf * valid_mask(4 * frames_b, noisy_btf.shape[1]).unsqueeze(-1)
+
+    def loss(self, noisy_btf: Tensor, clean_btf: Tensor, video: Tensor, frames_b: Tensor) -> tuple[Tensor, Tensor]:
+        """Sum of the absolute errors over the real cells, and how many these are (AE-MSR section 4.3: L1)."""
+        estimate_btf = _domain(self.estimate(noisy_btf, video, frames_b), self.conf.loss_domain)
+        error_btf = (estimate_btf - _domain(clean_btf, self.conf.loss_domain)).abs()
+        error_btf = error_btf * valid_mask(4 * frames_b, noisy_btf.shape[1]).unsqueeze(-1)
+        return error_btf.sum(), 4 * frames_b.sum() * noisy_btf.shape[2]
+
+
+def _domain(mel_btf: Tensor, name: str) -> Tensor:
+    if name == "log":
+        return torch.log(mel_btf + FLOOR)
+    return mel_btf.clamp(min=1e-9) ** (1 / 3) if name == "cbrt" else mel_btf

@@ -1,0 +1,70 @@
+"""A frozen enhancer in front of a recogniser (AE-MSR section 4.3): rows VA and VAV of its tables."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from avsr.errors import UsageError
+
+
+class Joint(nn.Module):
+    """Has the interface of a recogniser whose mel input is noisy. The enhancer stays in evaluation mode, without
+    gradients; only the recogniser is trained.
+
+    UsageError when the two disagree on the mel set or the enhancer needs other video than lip features.
+    """
+
+    audio_input, video_input = True, "feats"
+
+    def __init__(self, enhancer: nn.Module, recogniser: nn.Module):
+        super().__init__()
+        if enhancer.mel_set != recogniser.mel_set:
+            raise UsageError(
+                f"the enhancer works on {enhancer.mel_set}, the recogniser on {recogniser.mel_set}: "
+                "choose an enhancer of the recogniser's mel set"
+            )
+        if not recogniser.audio_input or enhancer.video_input not in (None, "feats"):
+            raise UsageError("a joint system needs a recogniser of sound and an enhancer that takes lip features")
+        self.enhancer, self.recogniser = enhancer.eval().requires_grad_(False), recogniser
+        self.mel_set = recogniser.mel_set
+
+    def train(self, mode: bool = True) -> "Joint":
+        super().train(mode)
+        self.enhancer.eval()
+        return self
+
+    def enhance(self, mel_btf: Tensor, feats_btd: Tensor, frames_b: Tensor) -> Tensor:
+        """The recogniser's mel input (b, 4t, f), without gradient."""
+        with torch.no_grad():
+            return self.enhancer.estimate(mel_btf, feats_btd if self.enhancer.video_input else None, frames_b)
+
+    def fit_statistics(self, batches: Iterable[dict]) -> None:
+        """Fits the recogniser to enhanced magnitudes, unless its weights came with statistics of their own."""
+        self.recogniser.fit_statistics(
+            batch | {"noisy_mel": self.enhance(batch["noisy_mel"], batch.get("feats"), batch["frames"])}
+            for batch in batches
+        )
+
+    def loss(
+        self, mel_btf: Tensor, feats_btd: Tensor, frames_b: Tensor, tokens_bl: Tensor, token_lengths_b: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        return self.recogniser.loss(*self._inputs(mel_btf, feats_btd, frames_b), frames_b, tokens_bl, token_lengths_b)
+
+    def encode(self, mel_btf: Tensor, feats_btd: Tensor, frames_b: Tensor):
+        return self.recogniser.encode(*self._inputs(mel_btf, feats_btd, frames_b), frames_b)
+
+    def start(self, memory):
+        return self.recogniser.start(memory)
+
+    def step(self, tokens_n: Tensor, state):
+        return self.recogniser.step(tokens_n, state)
+
+    def select(self, state, index_n: Tensor):
+        return self.recogniser.select(state, index_n)
+
+    def attention(self, memory, tokens_bl: Tensor) -> Tensor:
+        return self.recogniser.attention(memory, tokens_bl)
+
+    def _inputs(self, mel_btf: Tensor, feats_btd: Tensor, frames_b: Tensor) -> tuple[Tensor, Tensor | None]:
+        return self.enhance(mel_btf, feats_btd, frames_b), feats_btd if self.recogniser.video_input else None
