@@ -1,0 +1,96 @@
+"""Audio-only CRN: convolutional recurrent network of Tan & Wang, "A Convolutional Recurrent Neural Network for
+Real-Time Speech Enhancement", Interspeech 2018, in its published layout and on the mel features of MHCA-AVCRN.
+
+Causal: no frame depends on a later one. Tensors are (b, c, t, f): time before frequency, as in the original.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from avsr.layers.conv2d import MaskedBatchNorm2d, column_mask, keep_valid
+from avsr.models.enhancement.avse import AVSE, BANDS, SLICE_MEL, AVSEConf
+
+LINEAR_BINS = 161
+
+
+@dataclass(frozen=True)
+class AudioOnlyCRNConf(AVSEConf):
+    channels: tuple[int, ...] = (16, 32, 64, 128, 256)
+
+
+class CRN(nn.Module):
+    """Five causal convolutions, two LSTM layers as wide as their input, five transposed ones with skip connections.
+
+    (b, t, bins) -> (b, t, bins). `domain` "linear": the original on magnitudes, 161 bins, with batch norm and
+    softplus at the output; "mel": frequency padded so that 80 bands halve evenly, and a linear output.
+    """
+
+    def __init__(self, bins: int, channels: tuple[int, ...], domain: Literal["mel", "linear"]):
+        super().__init__()
+        pad = 1 if domain == "mel" else 0
+        sizes = [bins]
+        for _ in channels:
+            sizes.append((sizes[-1] + 2 * pad - 3) // 2 + 1)
+        wide = (1, *channels)
+        levels = range(len(channels))
+        # Time is padded on both sides and the last frame dropped: only the past is seen.
+        self.encoder = nn.ModuleList(nn.Conv2d(wide[i], wide[i + 1], (2, 3), (1, 2), (1, pad)) for i in levels)
+        self.encoder_norm = nn.ModuleList(MaskedBatchNorm2d(c) for c in channels)
+        hidden = channels[-1] * sizes[-1]
+        self.lstm = nn.LSTM(hidden, hidden, 2, batch_first=True)
+        # Each transposed convolution must reach the size that its encoder layer started from.
+        missing = [sizes[i] - (2 * sizes[i + 1] + 1 - 2 * pad) for i in levels]
+        self.decoder = nn.ModuleList(
+            nn.ConvTranspose2d(2 * wide[i + 1], wide[i], (2, 3), (1, 2), (1, pad), (0, missing[i])) for i in levels
+        )
+        self.linear_output = domain == "mel"
+        normed = levels[1:] if self.linear_output else levels
+        self.decoder_norm = nn.ModuleDict({str(i): MaskedBatchNorm2d(wide[i]) for i in normed})
+
+    def forward(self, x_btf: Tensor, mask_bt: Tensor | None = None) -> Tensor:
+        """mask_bt: valid frames where some are padding (they stay out of the batch statistics)."""
+        y_bctf, skips = x_btf.unsqueeze(1), []
+        for conv, norm in zip(self.encoder, self.encoder_norm, strict=True):
+            y_bctf = _normed(norm, conv(y_bctf)[:, :, :-1], mask_bt)
+            y_bctf = _clean(nn.functional.elu(y_bctf), mask_bt)
+            skips.append(y_bctf)
+        y_bctf = self._remember(y_bctf)
+        for i in reversed(range(len(self.decoder))):
+            y_bctf = self.decoder[i](torch.cat([y_bctf, skips[i]], 1))
+            y_bctf = nn.functional.pad(y_bctf, (0, 0, 1, 0))  # a zero frame in front, so that none looks ahead
+            if i or not self.linear_output:
+                y_bctf = _normed(self.decoder_norm[str(i)], y_bctf, mask_bt)
+                y_bctf = nn.functional.elu(y_bctf) if i else nn.functional.softplus(y_bctf)
+            y_bctf = _clean(y_bctf, mask_bt)
+        return y_bctf.squeeze(1)
+
+    def _remember(self, y_bctf: Tensor) -> Tensor:
+        batch, c, t, f = y_bctf.shape
+        with torch.autocast(y_bctf.device.type, enabled=False):
+            h_btd, _ = self.lstm(y_bctf.transpose(1, 2).flatten(2).float())
+        return h_btd.unflatten(2, (c, f)).transpose(1, 2)
+
+
+class AudioOnlyCRN(AVSE):
+    """The comparable version: normalised log-mel of 80 bands, whole utterances, no pictures."""
+
+    Conf = AudioOnlyCRNConf
+    video_input = None
+
+    def __init__(self, conf: AudioOnlyCRNConf):
+        super().__init__(conf)
+        self.net = CRN(BANDS, conf.channels, "mel")
+
+    def network(self, audio_btf: Tensor, video_bthw: Tensor | None, slices_b: Tensor) -> Tensor:
+        return self.net(audio_btf, column_mask(slices_b * SLICE_MEL, audio_btf.shape[1]))
+
+
+def _normed(norm: MaskedBatchNorm2d, x_bctf: Tensor, mask_bt: Tensor | None) -> Tensor:
+    return norm(x_bctf) if mask_bt is None else norm(x_bctf.transpose(2, 3), mask_bt).transpose(2, 3)
+
+
+def _clean(x_bctf: Tensor, mask_bt: Tensor | None) -> Tensor:
+    return x_bctf if mask_bt is None else keep_valid(x_bctf.transpose(2, 3), mask_bt).transpose(2, 3)

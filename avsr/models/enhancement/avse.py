@@ -1,0 +1,172 @@
+"""What every system of the enhancement tables shares: features, normalisation, slices, output head, loss.
+
+Speech at 16 kHz as 80-band mel magnitudes (Slaney, 100 frames a second), pictures of the mouth at 25 frames a second,
+both cut into slices of 200 ms: 20 mel frames and 5 pictures (MHCA-AVCRN sections 3.2, 3.3).
+A system is a subclass with a `network`; it is trained and used through `loss` and `estimate`.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from avsr.errors import UtteranceError
+from avsr.layers.masking import valid_mask
+
+SLICE_VIDEO = 5  # pictures of a slice
+SLICE_MEL = 20  # mel frames of a slice
+BANDS = 80
+PICTURE = 80
+FLOOR = 1e-5  # of the mel magnitude, at a mixture RMS of 0.05; decision: see docs/decisions.md
+STD_FLOOR = 1e-2
+
+
+@dataclass(frozen=True)
+class AVSEConf:
+    # The paper does not say what the network's output means. "direct" (regress the clean log-mel) is the literal one.
+    head: Literal["mask", "direct", "residual"] = "mask"
+
+
+def log_mel(mel: Tensor) -> Tensor:
+    """Mel magnitude to dB, floored: 20 log10(max(M, 1e-5)). A fixed floor, so that padding and noise do not move it."""
+    return 20 * torch.log10(mel.float().clamp(min=FLOOR))
+
+
+class AVSE(nn.Module):
+    """An enhancement system on mel magnitudes and mouth pictures.
+
+    Subclasses set `video_input` and define `network(audio_btf, video_bthw, slices_b)`: the normalised noisy log-mel
+    (B, 20 S, 80), the normalised pictures (B, 5 S, 80, 80) or None, and the valid slices of each utterance
+    -> (B, 20 S, 80). Both inputs are zero after the valid slices.
+    """
+
+    mel_set = "mel_slaney"
+    frame_multiple = SLICE_VIDEO
+    video_input: str | None = "crop80"
+
+    def __init__(self, conf: AVSEConf):
+        super().__init__()
+        self.conf = conf
+        self.register_buffer("mel_mean", torch.zeros(BANDS))
+        self.register_buffer("mel_std", torch.ones(BANDS))
+        if self.video_input:
+            self.register_buffer("picture_mean", torch.zeros(PICTURE, PICTURE))
+            self.register_buffer("picture_std", torch.ones(PICTURE, PICTURE))
+
+    def network(self, audio_btf: Tensor, video_bthw: Tensor | None, slices_b: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def loss(
+        self, noisy_btf: Tensor, clean_btf: Tensor, video: Tensor | None, frames_b: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Squared error of the normalised log-mel, summed over the valid slices, and the number of its cells.
+
+        noisy_btf, clean_btf: linear mel magnitudes (B, 4 T, 80); video: uint8 pictures (B, T, 80, 80) or None;
+        frames_b: valid video frames. Raises UtteranceError when an utterance is shorter than a slice.
+        """
+        noisy_btf, video, slices_b = self._whole_slices(noisy_btf, video, frames_b)
+        clean_btf = clean_btf[:, : noisy_btf.shape[1]]
+        noisy_db = log_mel(noisy_btf)
+        error_btf = (self._decibels(noisy_db, video, slices_b) - log_mel(clean_btf)) / self.mel_std
+        valid_bt1 = valid_mask(slices_b * SLICE_MEL, noisy_btf.shape[1])[..., None]
+        # where() and not a product: a padded cell must not matter even if it is not finite.
+        squares = torch.where(valid_bt1, error_btf.square(), 0)
+        return squares.sum(), slices_b.sum() * (SLICE_MEL * BANDS)
+
+    @torch.no_grad()
+    def estimate(self, noisy_btf: Tensor, video: Tensor | None, frames_b: Tensor) -> Tensor:
+        """Clean mel magnitude (B, 4 T, 80) of the noisy one (B, 4 T, 80).
+
+        Only whole slices are enhanced: the last T mod 5 video frames of an utterance pass through noisy, and so does
+        padding. Raises UtteranceError when an utterance is shorter than a slice.
+        """
+        whole_btf, video, slices_b = self._whole_slices(noisy_btf, video, frames_b)
+        noisy_db = log_mel(whole_btf)
+        out_btf = self._output(noisy_db, video, slices_b)
+        if self.conf.head == "mask":
+            clean_btf = torch.sigmoid(out_btf) * whole_btf  # exact below the floor too
+        else:
+            clean_btf = 10 ** (self._head(out_btf, noisy_db) / 20)
+        estimate_btf = noisy_btf.clone().float()
+        valid_bt1 = valid_mask(slices_b * SLICE_MEL, whole_btf.shape[1])[..., None]
+        estimate_btf[:, : whole_btf.shape[1]] = torch.where(valid_bt1, clean_btf, whole_btf.float())
+        return estimate_btf
+
+    @torch.no_grad()
+    def fit_statistics(self, batches: Iterable[Mapping]) -> None:
+        """Mean and standard deviation of each mel band of noisy training mixtures, and of each picture element.
+
+        batches: mappings with `noisy_mel` (B, 4 T, 80), `frames` (B,) and, for a system that sees, `crop80`
+        (B, T, 80, 80) uint8. The clean target is normalised with the same numbers, so that its error has one unit.
+        """
+        mel, picture = _Moments(), _Moments()
+        for batch in batches:
+            frames_b = batch["frames"]
+            mel.add(log_mel(batch["noisy_mel"])[valid_mask(4 * frames_b, batch["noisy_mel"].shape[1])])
+            if self.video_input:
+                picture.add(batch["crop80"][valid_mask(frames_b, batch["crop80"].shape[1])].float() / 255)
+        self._store("mel", mel)
+        if self.video_input:
+            self._store("picture", picture)
+
+    def _store(self, name: str, moments: "_Moments") -> None:
+        mean, std = moments.result()
+        getattr(self, f"{name}_mean").copy_(mean)
+        getattr(self, f"{name}_std").copy_(std.clamp(min=STD_FLOOR))
+
+    def _whole_slices(
+        self, noisy_btf: Tensor, video: Tensor | None, frames_b: Tensor
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
+        """The inputs cut to whole slices, and the slices of each utterance."""
+        if int(frames_b.min()) < SLICE_VIDEO:
+            frames = int(frames_b.min())
+            raise UtteranceError(f"{frames} video frames: this system needs at least {SLICE_VIDEO} (a slice of 200 ms)")
+        slices_b = (frames_b // SLICE_VIDEO).to(noisy_btf.device)
+        most = int(slices_b.max())
+        video = None if video is None else video[:, : most * SLICE_VIDEO]
+        return noisy_btf[:, : most * SLICE_MEL], video, slices_b
+
+    def _output(self, noisy_db: Tensor, video: Tensor | None, slices_b: Tensor) -> Tensor:
+        """The network's output for the noisy log-mel in dB: both inputs normalised, and zero where they are padding."""
+        audio_btf = (noisy_db - self.mel_mean) / self.mel_std
+        audio_btf = audio_btf * valid_mask(slices_b * SLICE_MEL, audio_btf.shape[1])[..., None]
+        if self.video_input:
+            video = (video.float() / 255 - self.picture_mean) / self.picture_std
+            video = video * valid_mask(slices_b * SLICE_VIDEO, video.shape[1])[..., None, None]
+        return self.network(audio_btf, video, slices_b).float()
+
+    def _decibels(self, noisy_db: Tensor, video: Tensor | None, slices_b: Tensor) -> Tensor:
+        return self._head(self._output(noisy_db, video, slices_b), noisy_db)
+
+    def _head(self, out_btf: Tensor, noisy_db: Tensor) -> Tensor:
+        """The estimate of the clean log-mel in dB."""
+        if self.conf.head == "mask":
+            gain_db = nn.functional.logsigmoid(out_btf) * (20 / math.log(10))
+            return (noisy_db + gain_db).clamp(min=20 * math.log10(FLOOR))
+        if self.conf.head == "residual":
+            return noisy_db + out_btf * self.mel_std
+        return out_btf * self.mel_std + self.mel_mean
+
+
+class _Moments:
+    """Running sums in float64 of rows (m, ...): mean and standard deviation of each column."""
+
+    def __init__(self) -> None:
+        self.count, self.total, self.squares = 0, 0.0, 0.0
+
+    def add(self, rows: Tensor) -> None:
+        # Row by row conversion would be slow and a whole batch in float64 large: chunks.
+        for chunk in rows.split(1024):
+            wide = chunk.double()
+            self.total = self.total + wide.sum(0)
+            self.squares = self.squares + wide.square().sum(0)
+        self.count += len(rows)
+
+    def result(self) -> tuple[Tensor, Tensor]:
+        if not self.count:
+            raise ValueError("fit_statistics: no batches")
+        mean = self.total / self.count
+        return mean, (self.squares / self.count - mean.square()).clamp(min=0).sqrt()

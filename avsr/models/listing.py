@@ -1,0 +1,160 @@
+"""The table of all systems, and the check that every configuration in the tree builds and trains."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from avsr.config import build, read_yaml
+from avsr.errors import AvsrError
+from avsr.models.gmac import multiply_adds
+from avsr.models.registry import build_model
+from avsr.models.systems import CONF, System, load_system, system_ids, training_conf
+from avsr.training.conf import TrainConf
+
+EGS = CONF.parent / "egs"
+SECONDS = 3.0  # of input that the cost is counted on: a GRID clip
+CHARACTERS = 15  # a second of speech, for the decoders of recognisers
+WORD_FRAMES = 29  # LRW's clips
+COLUMNS = ("id", "printed name", "preset", "parameters", "GMAC/s", "row of the paper")
+# What a wrong configuration or network can raise; the check goes on to the next.
+BROKEN = (AvsrError, ArithmeticError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError)
+
+
+def recipe_folders(kind: str) -> list[Path]:
+    """Folders of recipes that hold YAML of this kind: egs/*/conf/systems, egs/*/conf/training."""
+    return sorted(path for path in EGS.glob(f"*/conf/{kind}") if path.is_dir())
+
+
+def parameters(model: nn.Module) -> int:
+    return sum(p.numel() for p in model.parameters())
+
+
+def table(presets: Sequence[str], only: Sequence[str] = ()) -> None:
+    """Prints every system: parameters, and multiply-adds in 10^9 for a second of input, recurrent layers counted."""
+    rows = [COLUMNS]
+    for system in _systems(presets, only):
+        with torch.random.fork_rng(devices=[]):
+            model = build_model(system, recipe_folders("systems"))
+            cost = gmac_per_second(system, model)
+        rows.append((system.id, system.name, system.preset, f"{parameters(model):,}", f"{cost:.3f}", system.row))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
+    for row in rows:
+        left, numbers, right = row[:3], row[3:5], row[5:]
+        cells = [cell.ljust(width) for cell, width in zip(left, widths[:3], strict=True)]
+        cells += [cell.rjust(width) for cell, width in zip(numbers, widths[3:5], strict=True)]
+        print("  ".join([*cells, *right]))
+    print(f"\nGMAC/s: 10^9 multiply-adds for a second of input, counted on {SECONDS:g} s (lip reading: {WORD_FRAMES} frames);")
+    print(f"recognisers write {CHARACTERS} characters a second, one hypothesis.")
+
+
+def gmac_per_second(system: System, model: nn.Module) -> float:
+    """10^9 multiply-adds for a second of input."""
+    frames = WORD_FRAMES if system.kind == "lipread" else round(25 * SECONDS)
+    characters = round(CHARACTERS * frames / 25)
+    batch = random_batch([frames], [characters])
+    if system.kind == "enhance":
+        cost = multiply_adds(model, lambda: model.estimate(batch["noisy_mel"], _video(model, batch), batch["frames"]))
+    else:
+        cost = multiply_adds(model, lambda: training_loss(system, model, batch))
+    return cost / 1e9 / (frames / 25)
+
+
+def random_batch(frames: Sequence[int], characters: Sequence[int]) -> dict[str, Tensor]:
+    """A batch as the loaders make it, of random contents."""
+    batch, longest = len(frames), max(frames)
+    clean_btf = torch.rand(batch, 4 * longest, 80)
+    return {
+        "frames": torch.tensor(frames),
+        "clean_mel": clean_btf,
+        "noisy_mel": clean_btf + torch.rand(batch, 4 * longest, 80),
+        "crop80": torch.randint(0, 256, (batch, longest, 80, 80), dtype=torch.uint8),
+        "crop112": torch.randint(0, 256, (batch, longest, 112, 112), dtype=torch.uint8),
+        "feats": torch.randn(batch, longest, 512),
+        "tokens": torch.randint(3, 30, (batch, max(characters))),
+        "token_lengths": torch.tensor(characters),
+        "label": torch.zeros(batch, dtype=torch.long),
+    }
+
+
+def training_loss(system: System, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
+    """The mean loss of a batch, as the trainer would compute it."""
+    if system.kind == "lipread":
+        total, count = model.loss(batch["crop112"], batch["frames"], batch["label"], "recurrent")
+    elif system.kind == "enhance":
+        total, count = model.loss(batch["noisy_mel"], batch["clean_mel"], _video(model, batch), batch["frames"])
+    else:
+        mel = batch["noisy_mel"] if model.audio_input else None
+        total, count = model.loss(mel, _video(model, batch), batch["frames"], batch["tokens"], batch["token_lengths"])
+    return total / count
+
+
+def step(system: System) -> str:
+    """Builds a system and makes one training step on random data; what to say about it. Raises what goes wrong."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = build_model(system, recipe_folders("systems"))
+        batch = random_batch([11, 7], [6, 4])
+        if hasattr(model, "fit_statistics"):
+            model.fit_statistics([batch])
+        optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 1e-3)
+        before = training_loss(system, model.train(), batch)
+        before.backward()
+        optimiser.step()
+        after = training_loss(system, model, batch)
+    if not (torch.isfinite(before) and torch.isfinite(after)):
+        raise ValueError("the loss is not finite")
+    return f"{parameters(model):,} parameters, loss {before.item():.3f} -> {after.item():.3f}"
+
+
+def check(only: Sequence[str] = ()) -> int:
+    """Builds every system in every preset and every training protocol, one line each; 1 if any fails."""
+    folders = recipe_folders("systems")
+    failed = 0
+    for name in only or system_ids(folders):
+        for preset, action in (("tiny", step), ("small", step), ("base", _size), ("tiny", _training)):
+            what = f"{name} training" if action is _training else f"{name} {preset}"
+            failed += _report(what, lambda n=name, p=preset, a=action: a(load_system(n, p, (), folders)))
+    if not only:
+        for folder in (CONF / "training", *recipe_folders("training")):
+            for path in sorted(folder.glob("*.yaml")):
+                failed += _report(str(path.relative_to(CONF.parent)), lambda p=path: _protocol(p))
+    print(f"{failed} failed" if failed else "all configurations build")
+    return 1 if failed else 0
+
+
+def _report(what: str, action: Callable[[], str]) -> int:
+    try:
+        said = action()
+    except BROKEN as error:
+        print(f"FAILED  {what}: {type(error).__name__}: {' '.join(str(error).split())}", flush=True)
+        return 1
+    print(f"ok      {what}: {said}", flush=True)
+    return 0
+
+
+def _size(system: System) -> str:
+    with torch.device("meta"):  # shapes only: a paper-size network takes seconds to initialise
+        return f"{parameters(build_model(system, recipe_folders('systems'))):,} parameters"
+
+
+def _training(system: System) -> str:
+    conf = training_conf(system, recipe_folders("training"))
+    return f"{system.training}: {', '.join(phase.name for phase in conf.all_phases())}"
+
+
+def _protocol(path: Path) -> str:
+    conf = build(TrainConf, read_yaml(path), path.name)
+    return ", ".join(phase.name for phase in conf.all_phases())
+
+
+def _systems(presets: Sequence[str], only: Sequence[str]) -> Iterator[System]:
+    folders = recipe_folders("systems")
+    for name in only or system_ids(folders):
+        for preset in presets:
+            yield load_system(name, preset, (), folders)
+
+
+def _video(model: nn.Module, batch: dict[str, Tensor]) -> Tensor | None:
+    return batch[model.video_input] if model.video_input else None
