@@ -89,10 +89,6 @@ class Stage:
         """This stage's section of the configuration."""
         return config.load_section(cls, self.args.config, self.args.stage_name, self.args.sets)
 
-    def progress(self, items: Iterable[T], total: int, what: str) -> Iterator[T]:
-        """Passes items on with a bar in a terminal, and a log line every half minute elsewhere."""
-        return progress(items, total, what)
-
     def process(
         self,
         items: Sequence[str],
@@ -102,7 +98,7 @@ class Stage:
         stores: Mapping[str, Mapping[str, Any]],
         key: Any,
         item_keys: Mapping[str, Any] | None = None,
-    ) -> None:
+    ) -> bool:
         """Applies a worker to utterances; writes stores, info.jsonl and failed.tsv below `out`.
 
         Args:
@@ -114,6 +110,7 @@ class Stage:
             key: all that the result depends on besides the items; a shard made with another key is made again.
             item_keys: what the result of one item depends on (say, size and time of its files).
 
+        Returns whether the stores are finished: False while other parts of --shard are missing.
         Raises TooManyFailed (exit 3) above --max-fail-rate; only UtteranceError of a worker drops an utterance.
         """
         items = sorted(items)
@@ -135,7 +132,7 @@ class Stage:
         self._run_shards(todo, make_worker, worker_args, str(out))
         if not all(shard_is_done(job) for job in jobs):
             log.info("%s: part %d of %d done; the store is finished when all parts are", out, number, count)
-            return
+            return False
         counts = merge_shards(jobs, stores, skipped=sum(len(job.items) for job in jobs if job not in todo))
         log.info("%s: %s", out, counts)
         if counts.failed > self.args.max_fail_rate * counts.total:
@@ -143,6 +140,7 @@ class Stage:
                 f"{counts.failed} of {counts.total} utterances failed, more than --max-fail-rate "
                 f"{self.args.max_fail_rate:g}: see {out}/failed.tsv"
             )
+        return True
 
     def _run_shards(self, jobs: list[ShardJob], make_worker: Callable, worker_args: tuple, what: str) -> None:
         if not jobs:
@@ -150,12 +148,12 @@ class Stage:
         nj = min(self.args.nj, len(jobs))
         if nj == 1:
             work = make_worker(*worker_args)
-            for job in self.progress(jobs, len(jobs), what):
+            for job in progress(jobs, len(jobs), what):
                 run_shard(job, work)
             return
         from avsr.stages.pool import map_unordered
 
-        for _ in self.progress(map_unordered(jobs, make_worker, worker_args, nj), len(jobs), what):
+        for _ in progress(map_unordered(jobs, make_worker, worker_args, nj), len(jobs), what):
             pass
 
 

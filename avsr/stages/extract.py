@@ -37,19 +37,24 @@ class ExtractConf:
 
 def _body(args: Any, stage: Stage) -> None:
     stage.conf(ExtractConf)
-    utterances = read_datadir(args.data)
-    pictures = _pictures(args.video)
+    for data in args.data:
+        _split(stage, data, args.video / data.name, args.out / data.name)
+
+
+def _split(stage: Stage, data: Path, video: Path, out: Path) -> None:
+    utterances = read_datadir(data)
+    pictures = _pictures(video)
     known = [utt for utt in utterances if utt in pictures]
     if not known:
-        raise AvsrError(f"{args.video}: holds none of the utterances of {args.data}; run stage 2 (crop) on them")
+        raise AvsrError(f"{video}: holds none of the utterances of {data}; run stage 2 (crop) on them")
     if len(known) < len(utterances):
-        log.info("%d of %d utterances have no pictures (see failed.tsv of stage 2)", len(utterances) - len(known),
-                 len(utterances))  # fmt: skip
+        missing = len(utterances) - len(known)
+        log.info("%d of %d utterances have no pictures (see failed.tsv of stage 2)", missing, len(utterances))
     item_keys = {utt: [pictures[utt], fingerprint([utterances[utt].sound])] for utt in known}
     stores = {"wave": {"rate": 16000}, **{name: {"mel_set": name} for name in MEL_SETS}}
     chosen = {utt: utterances[utt] for utt in known}
-    stage.process(known, _worker, (chosen, pictures), args.out, stores, "extract 1", item_keys)
-    _say_clipped(args.out)
+    stage.process(known, _worker, (chosen, pictures), out, stores, "extract 1", item_keys)
+    _say_clipped(out)
 
 
 def _pictures(video: Path) -> dict[str, int]:
@@ -94,9 +99,9 @@ def _say_clipped(out: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the stage; returns its exit code."""
     made = parser("extract", __doc__)
-    made.add_argument("--data", type=Path, required=True, help="one split, DIR/data/<split>")
-    made.add_argument("--video", type=Path, required=True, help="its pictures, DIR/dump/video/<split>")
-    made.add_argument("--out", type=Path, required=True, help="DIR/dump/audio/<split>")
+    made.add_argument("--data", type=Path, nargs="+", required=True, help="splits, DIR/data/<split> ...")
+    made.add_argument("--video", type=Path, required=True, help="their pictures, DIR/dump/video")
+    made.add_argument("--out", type=Path, required=True, help="DIR/dump/audio")
     return run(made, _body, argv)
 
 

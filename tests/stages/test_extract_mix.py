@@ -53,7 +53,7 @@ def make_split(work: Path, split: str, clips: int = 4, speakers=None) -> list[Ut
 
 
 def run_extract(work: Path, split: str, *more: str) -> int:
-    places = [f"--data={work}/data/{split}", f"--video={work}/dump/video/{split}", f"--out={work}/dump/audio/{split}"]
+    places = [f"--data={work}/data/{split}", f"--video={work}/dump/video", f"--out={work}/dump/audio"]
     return extract.main([*places, *more])
 
 

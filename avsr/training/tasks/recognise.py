@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from avsr import text
 from avsr.features.mel import mel
 from avsr.noise.lists import NoiseConf
 from avsr.noise.sampler import ListMixer, MixSampler
 from avsr.rng import rng
 from avsr.storage.datadir import read_datadir
+from avsr.text import Characters
 from avsr.training.task import Task
 from avsr.training.tasks.batch import pad_batch
 from avsr.training.tasks.enhance import statistics_batches, video_store
@@ -43,6 +43,7 @@ class RecogniseExamples:
             name = "babble" if noise.p_noise else "clean"
             self.mixer = ListMixer(data.work_dir / "data" / f"{split}_noisy" / f"{name}.jsonl", data.work_dir, split)
         self.video = video_store(data.work_dir, split, data.video) if data.video else None
+        self._characters = Characters()
         self.utterances = read_datadir(data.work_dir / "data" / split)
         self.ids, self.lengths, self._cuts = [], [], []
         for utt in self.mixer.sources.utterances:
@@ -72,7 +73,7 @@ class RecogniseExamples:
 
     def __getitem__(self, index: int) -> dict:
         utt, (first, end, words) = self.ids[index], self._cuts[index]
-        tokens = [*text.encode(words), text.EOS]
+        tokens = self._characters.encode(words)
         item = {"utts": utt, "frames": end - first, "tokens": np.array(tokens), "token_lengths": len(tokens)}
         if self.data.audio:
             mixture = self.mixer.mixture(utt) if self.epoch is None else self.mixer.mixture(utt, self.epoch)
@@ -107,3 +108,10 @@ class RecogniseTask(Task):
         # at mixed SNRs, so that one normalisation serves clean and noisy speech
         examples = RecogniseExamples(self.data, "train", 0, {"p_noise": 0.5})
         model.fit_statistics(statistics_batches(examples, self.data.seed))
+
+
+class JointTask(RecogniseTask):
+    """The same with a frozen enhancer in front; both parts bring the normalisation of their inputs along."""
+
+    def prepare(self, model):
+        """Nothing: statistics were measured when the parts were trained."""

@@ -1,0 +1,225 @@
+"""Stage 2, crop: the face landmarks and the mouth crops of every utterance, at 25 pictures a second.
+
+Reads  DIR/data/<split>/ (stage 1).
+Writes DIR/dump/video/<split>/landmarks/  (T, 68, 2) float32, px of the source picture (x, y)
+                               crop80/     (T, 80, 80) uint8 grey, for enhancement
+                               crop112/    (T, 112, 112) uint8 grey, for recognition
+                               info.jsonl  what was found in every utterance
+                               qa.html     contact sheet, lost faces, sizes and offsets: open it in a browser
+Damaged, short and faceless clips go to failed.tsv. When only the crops' options change, the landmarks stay and no
+face is looked for again.
+"""
+
+import json
+import logging
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avsr.config import to_dict
+from avsr.errors import AvsrError, TooManyFailed, UtteranceError
+from avsr.media.landmarks import DetectConf
+from avsr.stages.common import Stage, parser, run
+from avsr.storage.arrays import Store
+from avsr.storage.datadir import Utterance, read_datadir
+from avsr.storage.markers import digest, fingerprint, is_done, mark
+
+log = logging.getLogger("avsr")
+SMALLEST = 0.1  # of the reference face: what is smaller is a wrong landmark file
+
+
+@dataclass(frozen=True)
+class CropConf:
+    """The section `crop` of a recipe's configuration."""
+
+    detect: DetectConf = field(default_factory=DetectConf)
+    frames: int | None = None  # of every clip at 25 fps (GRID: 75): shorter ones repeat the last; null: any number
+    min_frames: int = 5  # fewer: the clip is dropped (GRID: 72)
+    window80: float = 128.0  # px at 64 px between the outer eye corners; becomes 80x80 (MHCA-AVCRN section 3.1)
+    window112: float = 96.0  # the same, becomes 112x112; AE-MSR gives no window (decision: see docs/decisions.md)
+    box: tuple[int, int, int, int] | None = None  # detect.backend box: first and last row, first and last column, px
+
+    def __post_init__(self):
+        if (self.detect.backend == "box") != (self.box is not None):
+            raise ValueError("box belongs to detect.backend box: give both or none")
+        if self.box and not (0 <= self.box[0] < self.box[1] and 0 <= self.box[2] < self.box[3]):
+            raise ValueError("box must be [first row, last row, first column, last column] with first < last")
+        if min(self.window80, self.window112) <= 0:
+            raise ValueError("window80 and window112 must be above 0")
+        if self.min_frames < 1 or (self.frames is not None and self.frames < self.min_frames):
+            raise ValueError("must be 1 <= min_frames <= frames")
+
+    @property
+    def pictures(self) -> dict[str, Any]:
+        """Options of `read_frames`."""
+        return {"exact": self.frames, "least": self.min_frames}
+
+
+def _body(args: Any, stage: Stage) -> None:
+    conf = stage.conf(CropConf)
+    for data in args.data:
+        _split(stage, conf, data, args.out / data.name)
+
+
+def _split(stage: Stage, conf: CropConf, data: Path, out: Path) -> None:
+    utterances = read_datadir(data)
+    item_keys = {utt: fingerprint(_inputs(conf, utterance)) for utt, utterance in utterances.items()}
+    landmarks_key = digest([to_dict(conf.detect), conf.pictures, item_keys])
+    stores = {
+        "crop80": {"window": conf.window80, "fps": 25},
+        "crop112": {"window": conf.window112, "fps": 25},
+    }
+    if conf.box is None:
+        stores = {"landmarks": {"fps": 25, "key": landmarks_key}, **stores}
+    made_by = (conf, utterances, out if _has_landmarks(out, landmarks_key) else None)
+    try:
+        finished = stage.process(list(utterances), Cropping, made_by, out, stores, ["crop 1", conf], item_keys)
+    except TooManyFailed:
+        _write_qa(out, utterances)  # now it is needed most
+        raise
+    if finished:
+        _write_qa(out, utterances)
+
+
+def _inputs(conf: CropConf, utterance: Utterance) -> list[Path]:
+    paths = [utterance.video, utterance.sound] if utterance.video else [utterance.sound]
+    return paths + ([conf.detect.folder / f"{utterance.id}.npz"] if conf.detect.folder else [])
+
+
+def _has_landmarks(out: Path, key: str) -> bool:
+    """Whether landmarks from the same videos and detection options are there already."""
+    try:
+        return Store(out / "landmarks").meta.get("key") == key and (out / "info.jsonl").exists()
+    except AvsrError:
+        return False
+
+
+class Cropping:
+    """The work on one utterance: video -> landmarks and crops. Made once in every process.
+
+    Args:
+        conf: the section of the configuration.
+        utterances: of the split.
+        kept: the folder of this stage where its landmarks are to be used again, or None.
+    """
+
+    def __init__(self, conf: CropConf, utterances: dict[str, Utterance], kept: Path | None):
+        self.conf, self.utterances = conf, utterances
+        self._finder = None
+        self._kept = Store(kept / "landmarks") if kept else {}
+        self._found = {row["utt"]: row["found"] for row in read_info(kept)} if kept else {}
+
+    def __call__(self, utt: str) -> dict[str, Any]:
+        """Arrays of the stores, and info. Raises UtteranceError."""
+        from avsr.media.video import probe
+
+        utterance = self.utterances[utt]
+        path = utterance.video
+        if path is None:
+            raise UtteranceError(f"{utterance.sound}: {utt} has sound but no video; name one in video.scp")
+        source = probe(path)
+        info = {"fps": round(source.fps, 3), "width": source.width, "height": source.height}
+        if self.conf.box:
+            arrays = self._fixed(path)
+        else:
+            points_tpx, info["found"] = self._landmarks(utt, path)
+            arrays, sizes = self._crops(path, points_tpx)
+            info |= sizes
+        frames = len(arrays["crop80"])
+        return {**arrays, "info": {**info, "frames": frames, "sound": _seconds(utterance)}}
+
+    def _landmarks(self, utt: str, path: Path) -> tuple[np.ndarray, dict]:
+        from avsr.media import landmarks
+        from avsr.media.video import read_frames
+
+        detect = self.conf.detect
+        if utt in self._kept and utt in self._found:
+            return self._kept.read(utt), self._found[utt]
+        if detect.backend == "npz":
+            frames = sum(1 for _ in read_frames(path, **self.conf.pictures))
+            return landmarks.read_npz(detect.folder / f"{utt}.npz", frames, detect.max_missed)
+        if self._finder is None:
+            self._finder = landmarks.FaceFinder(detect)
+        return landmarks.detect(read_frames(path, **self.conf.pictures), self._finder, detect, str(path))
+
+    def _crops(self, path: Path, points_tpx: np.ndarray) -> tuple[dict[str, np.ndarray], dict]:
+        from avsr.media import crops
+        from avsr.media.video import read_frames
+
+        scale = crops.face_scale(points_tpx)
+        if not scale > SMALLEST:
+            eyes = scale * crops.EYE_DISTANCE
+            raise UtteranceError(f"{path}: the face is only {eyes:.0f} px from eye to eye; leave it out")
+        shapes = crops.CropShape(self.conf.window80, 80, through=128), crops.CropShape(self.conf.window112, 112)
+        cropper = crops.Cropper(points_tpx, shapes)
+        crop80, crop112 = [np.empty((len(points_tpx), shape.size, shape.size), np.uint8) for shape in shapes]
+        for number, picture in enumerate(read_frames(path, **self.conf.pictures)):
+            crop80[number], crop112[number] = cropper.crop(number, picture)
+        sizes = {
+            "eyes": _rounded(crops.eye_distance(points_tpx)),
+            "mouth": _rounded(crops.mouth_width(points_tpx)),
+            "outside": round(cropper.outside(*picture.shape)[0], 4),
+        }
+        return {"landmarks": points_tpx, "crop80": crop80, "crop112": crop112}, sizes
+
+    def _fixed(self, path: Path) -> dict[str, np.ndarray]:
+        from avsr.media.crops import FixedCrop, fixed_crop
+        from avsr.media.video import read_frames
+
+        top, bottom, left, right = self.conf.box
+        cuts = [FixedCrop((top, bottom), (left, right), size) for size in (80, 112)]
+        pairs = [[fixed_crop(picture, cut) for cut in cuts] for picture in read_frames(path, **self.conf.pictures)]
+        crop80, crop112 = (np.stack(column) for column in zip(*pairs, strict=True))
+        return {"crop80": crop80, "crop112": crop112}
+
+
+def read_info(out: Path) -> list[dict[str, Any]]:
+    """The rows of info.jsonl, one an utterance."""
+    return [json.loads(line) for line in (out / "info.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def _seconds(utterance: Utterance) -> float | None:
+    """Length of the sound; None where there is none (stage 3 drops the utterance)."""
+    from avsr.media.audio import sound_seconds
+
+    try:
+        seconds = sound_seconds(utterance.sound)
+    except UtteranceError:
+        return None
+    return None if seconds is None else round(seconds, 4)
+
+
+def _rounded(value: float) -> float | None:
+    return None if np.isnan(value) else round(value, 2)
+
+
+def _write_qa(out: Path, utterances: dict[str, Utterance]) -> None:
+    store = Store(out / "crop80")
+    marker, key = out / ".done" / "qa.json", ["qa 1", store.digest, out.name]
+    if is_done(marker, key):
+        return
+    from avsr.media import qa
+    from avsr.stages.shards import read_failed
+
+    rows = [row for row in read_info(out) if row["utt"] in store] if len(store) else []
+    for line in qa.remarks(rows):
+        log.info("%s: %s", out.name, line)
+    qa.write_page(out, rows, read_failed(out), {utt: utterances[utt].video for utt in utterances})
+    mark(marker, key, [out / "qa.html"])
+    log.info("look at %s", out / "qa.html")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the stage; returns its exit code."""
+    made = parser("crop", __doc__)
+    made.add_argument("--data", type=Path, nargs="+", required=True, help="splits, DIR/data/<split> ...")
+    made.add_argument("--out", type=Path, required=True, help="DIR/dump/video")
+    return run(made, _body, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,97 @@
+"""Stage 5: the lip-reading front-end: trained on words, then frozen; its features of every utterance are stored.
+
+Reads  DIR/dump/video/<split>/crop112/ (stage 2), word times from DIR/data/<split>/ctm (stage 1)
+Writes DIR/exp/p3d50/seed<k>/             the word classifier (AE-MSR section 5.2)
+       DIR/dump/video_feats/<split>/      (T, 512) float32 a clip, from the front-end of its best checkpoint
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from avsr.stages import common
+from avsr.stages.prepare import SPLITS
+from avsr.storage.arrays import Store
+from avsr.storage.markers import fingerprint
+
+log = logging.getLogger("avsr")
+
+
+@dataclass(frozen=True)
+class PretrainConf:
+    """Section `pretrain:`."""
+
+    system: str = "p3d50"
+    preset: str = "base"  # base is the paper's size; small and tiny are narrower
+    window: int = 29  # frames around the middle of a word; LRW's clips have 29
+    train: dict[str, Any] = field(default_factory=dict)  # overrides of conf/training/<protocol>.yaml, by protocol
+    noise: dict[str, Any] = field(default_factory=dict)  # unused: a front-end hears nothing
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the stage; returns its exit code."""
+    parser = common.parser("pretrain", __doc__)
+    parser.add_argument("--work-dir", type=Path, required=True, help="work folder of the recipe")
+    parser.add_argument("--frontend", type=Path, help="a checkpoint made elsewhere, taken instead of a training")
+    return common.run(parser, body, argv)
+
+
+def body(args: argparse.Namespace, stage: common.Stage) -> None:
+    """Trains unless --frontend is given, then extracts features."""
+    conf = stage.conf(PretrainConf)
+    common.check_device(args.device)
+    crops = {split: Store(args.work_dir / "dump" / "video" / split / "crop112", "stage 2 (crop)") for split in SPLITS}
+    checkpoint = args.frontend or train_frontend(args, conf)
+    for split in SPLITS:
+        worker_args = (crops[split].folder, checkpoint, args.device)
+        key = ["features 1", crops[split].digest, fingerprint([checkpoint])]
+        out = args.work_dir / "dump" / "video_feats"
+        stage.process(
+            crops[split].keys(), make_extractor, worker_args, out, {split: {"frontend": str(checkpoint)}}, key
+        )
+
+
+def train_frontend(args: argparse.Namespace, conf: PretrainConf) -> Path:
+    """Trains the word classifier with as many classes as the training split has words; returns its best checkpoint."""
+    from dataclasses import replace
+
+    from avsr.models.systems import load_system
+    from avsr.stages.train_system import plan, run_folder, train_all
+    from avsr.training.tasks.words import word_list
+
+    words = word_list(args.work_dir)
+    system = load_system(conf.system, conf.preset)
+    system = replace(system, model={**system.model, "classes": len(words)})
+    inputs = [args.work_dir / "dump" / "video" / split / "crop112" for split in ("train", "valid")]
+    job = plan(system, conf, args.work_dir, args.seed, args.device, inputs, {"window": conf.window})
+    log.info("%s (%s): %d words", system.name, conf.preset, len(words))
+    train_all([job], nj=1)
+    return run_folder(args.work_dir, system.id, args.seed) / "best.pt"
+
+
+def make_extractor(crops: Path, checkpoint: Path, device: str) -> Callable[[str], dict[str, Any]]:
+    """Features of one utterance by the frozen front-end."""
+    import torch
+
+    from avsr.training.checkpoint import load_model
+
+    torch.set_num_threads(1)
+    model, _ = load_model(checkpoint, device)
+    store = Store(crops)
+    split = crops.parent.name
+
+    def work(utt: str) -> dict[str, Any]:
+        crop = torch.from_numpy(store.read(utt))[None].to(device)
+        with torch.inference_mode():
+            features_btd = model.frontend(crop)
+        return {split: features_btd[0].float().cpu().numpy()}
+
+    return work
+
+
+if __name__ == "__main__":
+    sys.exit(main())

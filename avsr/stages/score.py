@@ -1,0 +1,194 @@
+"""Stage 9, score: every trained system on every test list; tables, checks and figures.
+
+Reads  DIR/exp/<system>/seed<k>/best.pt (stages 5 to 8), noise lists of DIR/data/test_noisy/ (stage 4)
+Writes DIR/exp/<system>/seed<k>/<test set>/scores.tsv, hyp.trn; DIR/RESULTS.md, results.csv, figures/
+Scores that are there for the same checkpoint and list are kept. Only this stage writes RESULTS.md.
+"""
+
+import argparse
+import json
+import logging
+import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+from avsr import config
+from avsr.errors import AvsrError
+from avsr.models.systems import System, load_system
+from avsr.scoring.report import Run, checkpoint_digest
+from avsr.scoring.results import Provenance
+from avsr.stages import common
+from avsr.stages.pretrain import PretrainConf
+from avsr.stages.score_jobs import WORDS, ScoreJob, list_digest, run_job
+from avsr.stages.train_system import TrainStageConf
+
+log = logging.getLogger("avsr")
+
+
+@dataclass(frozen=True)
+class ScoreConf:
+    """Section `score:`."""
+
+    recon: str = "gain"  # from mel magnitudes to a waveform: gain, capped, pinv, griffinlim; one for a whole table
+    beam: int = 30
+    shuffled: tuple[str, ...] = ("mhca_avcrn",)  # systems that are scored with the lips of another utterance too
+    oracle: bool = True  # the true mel magnitudes, reconstructed: what `recon` loses
+    figure_utterance: str | None = None  # of the spectrograms; null: the first test utterance
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs the stage; returns its exit code."""
+    parser = common.parser("score", __doc__)
+    parser.add_argument("--work-dir", type=Path, required=True, help="work folder of the recipe")
+    parser.add_argument("--systems", help="only these of the recipe's systems, as 'ae_tcn mhca_avcrn'")
+    parser.add_argument("--checkpoint", type=Path, help="score this checkpoint too, in a row of its own")
+    parser.add_argument("--publish", choices=("true", "false"), default="false", help="copy tables into --recipe-dir")
+    parser.add_argument("--recipe-dir", type=Path, help="folder of the recipe, egs/<corpus>")
+    return common.run(parser, body, argv)
+
+
+def body(args: argparse.Namespace, stage: common.Stage) -> None:
+    """Plans the jobs, runs what is left, writes the report."""
+    from avsr.stages.score_report import write_all
+
+    conf = stage.conf(ScoreConf)
+    if args.publish == "true" and args.recipe_dir is None:
+        raise AvsrError("--publish true needs --recipe-dir: the folder of the recipe, egs/<corpus>")
+    systems = recipe_systems(args)
+    jobs = list(plan_jobs(args, conf, systems))
+    if not jobs:
+        raise AvsrError(f"{args.work_dir}/exp: no trained system is there; run stages 5 to 8 first")
+    todo = [job for job in jobs if not job.done()]
+    log.info("%d measurements, %d done before", len(jobs), len(jobs) - len(todo))
+    _run(todo, args.nj)
+    run = Run(_recipe(args), _protocol(args), _preset(args), _synthetic(args), tuple(table_rows(systems)))
+    write_all(args, conf, run)
+
+
+def recipe_systems(args: argparse.Namespace) -> list[System]:
+    """All systems of the recipe's stages 5 to 8 in the order of its configuration, or the ones of --systems."""
+    sections = {
+        name: config.load_section(TrainStageConf, args.config, name, args.sets)
+        for name in ("enhance", "recognise", "joint")
+    }
+    front = config.load_section(PretrainConf, args.config, "pretrain", args.sets)
+    pairs = [(front.system, front.preset)] + [(n, conf.preset) for conf in sections.values() for n in conf.systems]
+    if args.systems:
+        wanted = args.systems.replace(",", " ").split()
+        pairs = [(name, dict(pairs).get(name, "base")) for name in wanted]
+    return [load_system(name, preset) for name, preset in pairs]
+
+
+def plan_jobs(args: argparse.Namespace, conf: ScoreConf, systems: list[System]):
+    """Every measurement of this run."""
+    noisy = args.work_dir / "data" / "test_noisy"
+    lists = sorted(path.stem for path in noisy.glob("*.jsonl"))
+    if not lists:
+        raise AvsrError(f"{noisy}: holds no noise list; stage 4 (mix) makes them; run that first")
+    for row in ["unprocessed", *(["oracle"] if conf.oracle else [])]:
+        for test_set in test_sets("enhance", "mel_slaney", lists) + test_sets("enhance", "mel_htk", lists):
+            yield _job(args, conf, row, row, args.seed, test_set, None)
+    for system in systems:
+        for folder in sorted((args.work_dir / "exp" / system.id).glob("seed*")):
+            checkpoint = folder / "best.pt"
+            if not checkpoint.exists():
+                continue
+            seed = int(folder.name.removeprefix("seed"))
+            for row in [system.id, *([f"{system.id}+shuffled"] if system.id in conf.shuffled else [])]:
+                for test_set in test_sets(system.kind, system_mel_set(system), lists, listens(system)):
+                    yield _job(args, conf, row, system.kind, seed, test_set, checkpoint)
+    if args.checkpoint:
+        yield from _rescored(args, conf, lists)
+
+
+def test_sets(kind: str, mel_set: str, lists: list[str], audio: bool = True) -> list[str]:
+    """The test sets of a kind of system. A recogniser that hears nothing is scored once, on clean."""
+    if kind == "lipread":
+        return [WORDS]
+    if kind in ("recognise", "joint"):
+        return [name for name in lists if name == "clean" or (audio and name.startswith("babble"))]
+    if mel_set == "mel_htk":
+        return [name for name in lists if name in ("babble_-5dB", "babble_0dB", "babble_5dB")]
+    return [name for name in lists if not name.startswith(("babble", "clean"))]
+
+
+def system_mel_set(system: System) -> str:
+    """AE sub-networks hear `mel_htk`, the systems of the enhancement tables `mel_slaney`."""
+    return "mel_htk" if system.model["type"] == "ae" else "mel_slaney"
+
+
+def listens(system: System) -> bool:
+    """Whether a recogniser has an audio input."""
+    return system.kind == "joint" or system.model.get("modality") != "v"
+
+
+def table_rows(systems: list[System]):
+    """The systems as rows of the tables."""
+    from avsr.scoring.tables import System as Row
+
+    for system in systems:
+        yield Row(system.id, system.name, system.kind, system_mel_set(system))
+
+
+def _rescored(args: argparse.Namespace, conf: ScoreConf, lists: list[str]):
+    from avsr.training import checkpoint as checkpoints
+
+    content = checkpoints.read(args.checkpoint)
+    described = content["config"]["system"]
+    system = load_system(described["id"], "tiny")
+    row = f"{described['id']}@{checkpoint_digest(args.checkpoint)[:8]}"
+    for test_set in test_sets(system.kind, system_mel_set(system), lists, listens(system)):
+        yield _job(args, conf, row, system.kind, content["config"]["train"]["seed"], test_set, args.checkpoint)
+
+
+def _job(args, conf: ScoreConf, row: str, kind: str, seed: int, test_set: str, checkpoint: Path | None) -> ScoreJob:
+    provenance = Provenance(
+        _protocol(args),
+        _preset(args),
+        f"./run.sh --recipe {_recipe(args)} --protocol {_protocol(args)} --preset {_preset(args)} --seed {args.seed}",
+        common.commit(),
+        f"{row.split('+')[0]}/seed{seed}/{checkpoint.name}" if checkpoint else "",
+        checkpoint_digest(checkpoint) if checkpoint else "",
+        f"beam {conf.beam}" if kind in ("recognise", "joint") else "",
+    )
+    digest = list_digest(args.work_dir, test_set)
+    return ScoreJob(row, kind, seed, test_set, args.work_dir, checkpoint, provenance, conf.recon, conf.beam, digest)
+
+
+def _run(jobs: list[ScoreJob], nj: int) -> None:
+    if not jobs:
+        return
+    with ProcessPoolExecutor(min(nj, len(jobs)), get_context("spawn")) as pool:
+        futures = [pool.submit(run_job, job) for job in jobs]
+        try:
+            for done in common.progress(as_completed(futures), len(futures), "score"):
+                log.debug("scored %s", done.result())
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _recipe(args: argparse.Namespace) -> str:
+    """The name of the recipe: the folder that its configuration lies in."""
+    return args.config[0].resolve().parent.parent.name if args.config else "recipe"
+
+
+def _preset(args: argparse.Namespace) -> str:
+    return args.config[-1].stem if args.config else "none"
+
+
+def _protocol(args: argparse.Namespace) -> str:
+    path = args.work_dir / "data" / "splits.json"
+    if not path.exists():
+        raise AvsrError(f"{path} is missing: stage 1 (prepare) makes it; run that first")
+    return json.loads(path.read_text(encoding="utf-8"))["protocol"]
+
+
+def _synthetic(args: argparse.Namespace) -> bool:
+    return _protocol(args) == "mini"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,190 @@
+"""What stage 9 measures: one system on one test set, in a process of its own, into scores.tsv (and hyp.trn)."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avsr.features.inversion import reconstruct
+from avsr.features.mel import mel
+from avsr.noise.sampler import ListMixer
+from avsr.scoring.energy import score_magnitudes
+from avsr.scoring.results import Provenance, write_scores
+from avsr.scoring.speech import have_pesq, score_utterance
+from avsr.scoring.words import score_label, score_transcripts, write_trn
+from avsr.storage.datadir import read_datadir
+from avsr.storage.markers import digest, is_done, mark
+from avsr.training.tasks.enhance import video_store
+
+BATCH = 16  # utterances decoded side by side; no influence on the result
+WORDS = "words"  # the test set of a lip reader: single words
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """`row` is the id in the tables: a system's, `<id>+shuffled`, `<id>@<digest>`, `unprocessed` or `oracle`."""
+
+    row: str
+    kind: str  # lipread, enhance, recognise, joint, unprocessed, oracle
+    seed: int
+    test_set: str
+    work_dir: Path
+    checkpoint: Path | None
+    provenance: Provenance
+    recon: str = "gain"
+    beam: int = 30
+    list_digest: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """Where its scores go."""
+        return self.work_dir / "exp" / self.row / f"seed{self.seed}" / self.test_set
+
+    @property
+    def key(self) -> list:
+        """What the scores depend on; PESQ put in later fills its cells."""
+        made_from = [self.provenance.checkpoint_digest, self.list_digest, self.recon, self.beam, have_pesq()]
+        return ["scores 1", self.row, self.kind, self.provenance.protocol, self.provenance.preset, made_from]
+
+    def done(self) -> bool:
+        """Whether it was measured before."""
+        return is_done(self.folder / "scores.done.json", self.key)
+
+
+def run_job(job: ScoreJob) -> str:
+    """Measures and writes; returns the row's name for the progress line."""
+    import torch
+
+    torch.set_num_threads(1)
+    if job.kind == "lipread":
+        rows = _words(job)
+    elif job.kind in ("recognise", "joint"):
+        rows = _transcripts(job)
+    else:
+        rows = dict(_enhanced(job))
+    path = job.folder / "scores.tsv"
+    write_scores(path, rows, job.provenance)
+    mark(job.folder / "scores.done.json", job.key, [path])
+    return f"{job.row} on {job.test_set}"
+
+
+def list_digest(work_dir: Path, test_set: str) -> str:
+    """The digest of a noise list, so that a new list is scored anew."""
+    path = work_dir / "data" / "test_noisy" / f"{test_set}.jsonl"
+    return digest(path.read_text(encoding="utf-8")) if path.exists() else ""
+
+
+def shuffled_partner(utts: list[str]) -> dict[str, str]:
+    """Another utterance for each: whose lips are shown to a system in the row `shuffled video`."""
+    return dict(zip(utts, utts[1:] + utts[:1], strict=True))
+
+
+def _mixer(job: ScoreJob) -> ListMixer:
+    return ListMixer(job.work_dir / "data" / "test_noisy" / f"{job.test_set}.jsonl", job.work_dir, "test")
+
+
+def _load(job: ScoreJob) -> Any:
+    from avsr.training.checkpoint import load_model
+
+    return load_model(job.checkpoint)[0]
+
+
+def _enhanced(job: ScoreJob) -> Iterator[tuple[str, dict]]:
+    """Enhancement: quality and intelligibility of the waveform, energy error of the mel magnitudes."""
+    mixer = _mixer(job)
+    estimate, mel_set, multiple = _estimator(job, sorted(mixer.rows))
+    energy = job.test_set.startswith("babble")
+    for utt in sorted(mixer.rows):
+        noisy_n, clean_n = mixer.mixture(utt)
+        frames = len(noisy_n) // 640
+        frames -= frames % multiple
+        noisy_n, clean_n = noisy_n[: 640 * frames], clean_n[: 640 * frames]
+        noisy_tf, clean_tf = mel(noisy_n, mel_set), mel(clean_n, mel_set)
+        estimate_tf = clean_tf if job.kind == "oracle" else estimate(utt, noisy_tf, frames)
+        if energy:
+            yield utt, score_magnitudes(estimate_tf, clean_tf)
+            continue
+        wave_n = noisy_n if job.kind == "unprocessed" else reconstruct(noisy_n, estimate_tf, mel_set, job.recon)
+        yield utt, score_utterance(clean_n, wave_n)
+
+
+def _estimator(job: ScoreJob, utts: list[str]) -> tuple[Callable, str, int]:
+    """`estimate(utt, noisy_tf, frames)` of a job, its mel set, and of how many frames lengths are a multiple."""
+    if job.kind != "enhance":
+        # energy errors are those of AE-MSR, in its mel set; all others are compared with the AVSE systems
+        mel_set = "mel_htk" if job.test_set.startswith("babble") else "mel_slaney"
+        return lambda utt, noisy_tf, frames: noisy_tf, mel_set, 5
+    import torch
+
+    model = _load(job)
+    store = video_store(job.work_dir, "test", model.video_input) if model.video_input else None
+    partner = shuffled_partner(utts) if job.row.endswith("+shuffled") else {}
+
+    def estimate(utt: str, noisy_tf: np.ndarray, frames: int) -> np.ndarray:
+        video = None
+        if store is not None:
+            seen = store.read(partner.get(utt, utt))
+            seen = seen[np.minimum(np.arange(frames), len(seen) - 1)]
+            video = torch.from_numpy(np.ascontiguousarray(seen))[None]
+        with torch.inference_mode():
+            return model.estimate(torch.from_numpy(noisy_tf)[None], video, torch.tensor([frames]))[0].numpy()
+
+    return estimate, model.mel_set, 5
+
+
+def _transcripts(job: ScoreJob) -> dict[str, dict]:
+    """Recognition: errors of the beam's best and of greedy search."""
+    import torch
+
+    from avsr.decoding.beam import decode
+    from avsr.text import Characters
+    from avsr.training.tasks.batch import pad_batch
+
+    model, characters, mixer = _load(job), Characters(), _mixer(job)
+    store = video_store(job.work_dir, "test", model.video_input) if model.video_input else None
+    texts = {utt: row.text for utt, row in read_datadir(job.work_dir / "data" / "test").items()}
+    utts = [utt for utt in sorted(mixer.rows) if store is None or utt in store]
+    best: dict[str, str] = {}
+    greedy: dict[str, str] = {}
+    for start in range(0, len(utts), BATCH):
+        items = []
+        for utt in utts[start : start + BATCH]:
+            noisy_n, _ = mixer.mixture(utt)
+            item: dict[str, Any] = {"utts": utt, "frames": len(noisy_n) // 640}
+            if model.audio_input:
+                item["noisy_mel"] = mel(noisy_n, "mel_htk")
+            if store is not None:
+                item["feats"] = store.read(utt)
+            items.append(item)
+        batch = pad_batch(items)
+        with torch.inference_mode():
+            memory = model.encode(batch.get("noisy_mel"), batch.get("feats"), batch["frames"])
+            for beam, found in ((job.beam, best), (1, greedy)):
+                for utt, ids in zip(batch["utts"], decode(model, memory, batch["frames"], beam), strict=True):
+                    found[utt] = characters.decode(ids)
+    write_trn(job.folder / "hyp.trn", best)
+    write_trn(job.folder / "ref.trn", {utt: texts[utt] for utt in utts})
+    return {utt: score_transcripts(texts[utt], best[utt], greedy[utt]) for utt in utts}
+
+
+def _words(job: ScoreJob) -> dict[str, dict]:
+    """Lip reading: is the right word first, is it among the first five."""
+    import torch
+
+    from avsr.training.checkpoint import load_model
+    from avsr.training.tasks.batch import pad_batch
+    from avsr.training.tasks.words import WordExamples, WordsData
+
+    model, content = load_model(job.checkpoint)
+    window = content["config"]["system"]["options"]["window"]
+    examples = WordExamples(WordsData(job.work_dir, window, job.seed), "test", None)
+    rows = {}
+    for start in range(0, len(examples), BATCH):
+        batch = pad_batch([examples[i] for i in range(start, min(start + BATCH, len(examples)))])
+        with torch.inference_mode():
+            logits_bn = model.logits(batch["crop112"], batch["frames"], "recurrent").numpy()
+        for utt, scores, label in zip(batch["utts"], logits_bn, batch["label"].tolist(), strict=True):
+            rows[utt] = score_label(scores, label)
+    return rows

@@ -1,0 +1,95 @@
+"""The end of stage 9: RESULTS.md with its figures, and its publication."""
+
+import argparse
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avsr.errors import AvsrError
+from avsr.features.mel import mel
+from avsr.features.stft import stft
+from avsr.noise.sampler import ListMixer
+from avsr.scoring import figures
+from avsr.scoring.checks import read_rules
+from avsr.scoring.report import Run, figure_folder, publish, read_training_log, wer_curves, write_report
+from avsr.scoring.results import Results
+from avsr.stages.score_jobs import ScoreJob, _estimator
+from avsr.stages.train_system import ROOT
+
+log = logging.getLogger("avsr")
+FIGURE_SET = "speech_-5dB"
+
+
+def write_all(args: argparse.Namespace, conf: Any, run: Run) -> None:
+    """Figures, RESULTS.md, results.csv; copied into the recipe's folder where --publish true asks for it."""
+    run = replace(run, rules=tuple(read_rules(ROOT / "conf" / "checks.yaml")), notes=tuple(notes(args.work_dir)))
+    results = Results.read(args.work_dir / "exp", run.protocol, run.preset)
+    folder = figure_folder(args.work_dir, run)
+    drawn = [*_curves(args, run, results, folder), *_spectrograms(args, conf, run, folder)]
+    write_report(args.work_dir, run, drawn)
+    log.info("%s/RESULTS.md written", args.work_dir)
+    if args.publish == "true":
+        for path in publish(args.work_dir, args.recipe_dir, run):
+            log.info("published %s", path)
+
+
+def notes(work_dir: Path) -> list[str]:
+    """What a reader must know of the data: how many clips, which noise."""
+    data = json.loads((work_dir / "data" / "splits.json").read_text(encoding="utf-8"))
+    counts = ", ".join(f"{len(data[name])} {name}" for name in ("train", "valid", "test"))
+    noise = json.loads((work_dir / "data" / "noise_splits.json").read_text(encoding="utf-8"))["noise"]
+    kind = "generated (synthetic) noise" if noise == "synthetic" else "recorded noise"
+    return [f"Utterances: {counts}. Natural interference is {kind}, from sources that training does not hear."]
+
+
+def _curves(args: argparse.Namespace, run: Run, results: Results, folder: Path) -> list[tuple[str, str]]:
+    drawn = []
+    names = {system.id: system.name for system in run.systems if system.kind in ("recognise", "joint")}
+    curves, levels = wer_curves(results, names)
+    if curves:
+        figures.save(figures.error_against_snr(curves, levels=levels), folder / "wer.png")
+        drawn.append(("wer.png", "WER against SNR, babble"))
+    logs = {}
+    for system in run.systems:
+        path = args.work_dir / "exp" / system.id / f"seed{args.seed}" / "log.csv"
+        try:
+            logs[system.name] = read_training_log(path)
+        except (AvsrError, OSError):
+            continue
+    if logs:
+        figures.save(figures.training_curves(logs, relative=True), folder / "training.png")
+        drawn.append(("training.png", "Training (dashed) and validation loss by epoch, relative to the first"))
+    return drawn
+
+
+def _spectrograms(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -> list[tuple[str, str]]:
+    """Clean, noisy, and every enhancement system with pictures on one test utterance."""
+    path = args.work_dir / "data" / "test_noisy" / f"{FIGURE_SET}.jsonl"
+    if not path.exists():
+        return []
+    mixer = ListMixer(path, args.work_dir, "test")
+    utt = conf.figure_utterance or min(mixer.rows)
+    noisy_n, clean_n = mixer.mixture(utt)
+    frames = len(noisy_n) // 640 // 5 * 5
+    noisy_n, clean_n = noisy_n[: 640 * frames], clean_n[: 640 * frames]
+    panels = [("clean", clean_n), ("noisy", noisy_n)]
+    for system in run.systems:
+        checkpoint = args.work_dir / "exp" / system.id / f"seed{args.seed}" / "best.pt"
+        if system.kind != "enhance" or system.mel_set != "mel_slaney" or not checkpoint.exists():
+            continue
+        job = ScoreJob(system.id, "enhance", args.seed, FIGURE_SET, args.work_dir, checkpoint, None)
+        estimate, mel_set, _ = _estimator(job, [utt])
+        panels.append((system.name, _wave(noisy_n, estimate(utt, mel(noisy_n, mel_set), frames), mel_set, conf.recon)))
+    spectra = [(title, np.abs(stft(wave_n))) for title, wave_n in panels]
+    figures.save(figures.spectrogram_panels(spectra), folder / "spectrograms.png")
+    return [("spectrograms.png", f"Utterance {utt}, competing talker at -5 dB")]
+
+
+def _wave(noisy_n: np.ndarray, estimate_tf: np.ndarray, mel_set: str, recon: str) -> np.ndarray:
+    from avsr.features.inversion import reconstruct
+
+    return reconstruct(noisy_n, estimate_tf, mel_set, recon)
