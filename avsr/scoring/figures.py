@@ -1,0 +1,172 @@
+"""Figures of a results page. Functions take arrays; `save` writes a small PNG with the same bytes for the same arrays.
+
+Colours are those of Okabe and Ito (lines) and cividis (maps), which people with any colour vision can tell apart; lines
+differ in marker and dash too.
+"""
+
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from avsr.errors import AvsrError
+from avsr.storage.atomic import atomic_path
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F")
+MARKERS = "osD^vP*X"
+DASHES = ("-", "--", "-.", ":")
+LIMIT = 150_000  # bytes of a published figure
+
+
+def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple["Figure", np.ndarray]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def save(figure: "Figure", path: Path, limit: int = LIMIT) -> None:
+    """Writes a PNG of at most `limit` bytes, atomically: 256 colours, coarser pixels until it is small enough.
+
+    Holds no date and no version, so the same arrays give the same bytes. Raises AvsrError when even 40 dots an inch are
+    too large.
+    """
+    from PIL import Image
+
+    for dpi in (110, 95, 80, 65, 50, 40):
+        figure.set_dpi(dpi)
+        figure.canvas.draw()
+        picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3])
+        data = io.BytesIO()
+        picture.quantize(256, dither=Image.Dither.NONE).save(data, "PNG", optimize=True)
+        if data.tell() <= limit:
+            with atomic_path(Path(path)) as temporary:
+                temporary.write_bytes(data.getvalue())
+            return
+    raise AvsrError(f"{path}: the figure is larger than {limit} bytes; give it fewer panels")
+
+
+def decibels(magnitude_tf: np.ndarray, floor: float = 1e-5) -> np.ndarray:
+    """20 log10 of magnitudes, from `floor` on."""
+    return 20.0 * np.log10(np.maximum(magnitude_tf, floor))
+
+
+def spectrogram_panels(panels: Sequence[tuple[str, np.ndarray]], hop_s: float = 0.01, span_db: float = 60.0,
+                       boxes: Sequence[tuple[float, float, float, float]] = ()) -> "Figure":
+    """Magnitudes (frames, bins), one under another, all on one dB scale: its top is the loudest cell of all panels.
+
+    `panels` holds (title, linear magnitudes) in the order clean, noisy, systems. `boxes` are dotted frames (start s,
+    end s, lowest bin, highest bin) around details, as in Figure 3 of MHCA-AVCRN and Figure 8 of AE-MSR.
+    """
+    from matplotlib.patches import Rectangle
+
+    levels = [decibels(magnitude_tf) for _, magnitude_tf in panels]
+    top = max(float(level_tf.max()) for level_tf in levels)
+    figure, axes = _figure(8.0, 0.5 + 1.3 * len(panels), len(panels))
+    for axis, (title, _), level_tf in zip(axes[:, 0], panels, levels, strict=True):
+        frames, bins = level_tf.shape
+        picture = axis.imshow(level_tf.T, origin="lower", aspect="auto", cmap="cividis", vmin=top - span_db, vmax=top,
+                              extent=(0, frames * hop_s, 0, bins), interpolation="nearest")
+        axis.set_title(title, fontsize=10, loc="left", pad=3)
+        axis.tick_params(labelsize=8, labelbottom=axis is axes[-1, 0])
+        for start, end, low, high in boxes:
+            axis.add_patch(Rectangle((start, low), end - start, high - low, fill=False, ls=":", lw=1.5, ec="white"))
+    axes[-1, 0].set_xlabel("time in s", fontsize=9)
+    figure.supylabel("mel band", fontsize=9)
+    bar = figure.colorbar(picture, ax=axes[:, 0], pad=0.01, aspect=40)
+    bar.set_label("magnitude in dB", fontsize=9)
+    bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def error_against_snr(curves: Mapping[str, Mapping[int, tuple[float, float, float]]], ylabel: str = "WER %",
+                      levels: Mapping[str, float] | None = None) -> "Figure":
+    """Error against SNR (AE-MSR Figure 4): name -> {SNR in dB: (value, low, high)}, bars are 95 % intervals.
+
+    `levels` holds what does not depend on the noise (a lip reader), drawn as level lines.
+    """
+    figure, axes = _figure(8.0, 4.6)
+    axis = axes[0, 0]
+    snrs = sorted({snr for curve in curves.values() for snr in curve})
+    for k, (name, curve) in enumerate(curves.items()):
+        points = sorted(curve.items())
+        x = np.array([snr for snr, _ in points]) + 0.12 * (k - (len(curves) - 1) / 2)  # bars beside one another
+        value, low, high = np.array([triple for _, triple in points], dtype=float).reshape(-1, 3).T
+        reach = np.nan_to_num(np.maximum([value - low, high - value], 0.0))
+        axis.errorbar(x, value, yerr=reach, label=name, capsize=2, lw=1.6, ms=5, elinewidth=0.9, **_style(k))
+    for k, (name, value) in enumerate((levels or {}).items(), len(curves)):
+        axis.axhline(value, label=name, lw=1.4, color=_style(k)["color"], ls=":")
+    axis.set_xticks(snrs, [str(snr) for snr in snrs])
+    axis.set_xlabel("SNR in dB")
+    axis.set_ylabel(ylabel)
+    axis.set_ylim(bottom=0)
+    axis.grid(alpha=0.3)
+    figure.legend(*axis.get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside right upper")
+    return figure
+
+
+def training_curves(curves: Mapping[str, Mapping[str, np.ndarray]], ylabel: str = "loss",
+                    relative: bool = False) -> "Figure":
+    """Training (thin, dashed) and validation (thick) of each system: name -> {"epoch", "train", "valid"} arrays.
+
+    `relative` divides every curve by its system's first training loss, so that losses of other units share an axis.
+    """
+    figure, axes = _figure(8.0, 4.2)
+    axis = axes[0, 0]
+    for k, (name, curve) in enumerate(curves.items()):
+        style = _style(k)
+        unit = float(curve["train"][np.isfinite(curve["train"])][0]) if relative else 1.0
+        axis.plot(curve["epoch"], curve["train"] / unit, color=style["color"], lw=1.0, ls="--", alpha=0.8)
+        axis.plot(curve["epoch"], curve["valid"] / unit, color=style["color"], lw=1.8, marker=style["marker"], ms=3.5,
+                  label=name)
+    axis.plot([], [], color="black", lw=1.8, label="validation")
+    axis.plot([], [], color="black", lw=1.0, ls="--", label="training")
+    axis.set_xlabel("epoch")
+    axis.set_ylabel(f"{ylabel} relative to the first epoch" if relative else ylabel)
+    axis.grid(alpha=0.3)
+    axis.locator_params(axis="x", integer=True)
+    figure.legend(*axis.get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside right upper")
+    return figure
+
+
+def attention_map(weights_lt: np.ndarray, tokens: Sequence[str], seconds: float, title: str = "") -> "Figure":
+    """Attention of a decoder: rows are written tokens, columns the encoder's slots over `seconds` of input."""
+    figure, axes = _figure(8.0, 0.9 + 0.16 * max(len(tokens), 8))
+    axis = axes[0, 0]
+    picture = axis.imshow(weights_lt, aspect="auto", cmap="cividis", vmin=0, extent=(0, seconds, len(tokens), 0),
+                          interpolation="nearest")
+    axis.set_yticks(np.arange(len(tokens)) + 0.5, tokens, fontsize=7)
+    axis.set_xlabel("time in s", fontsize=9)
+    axis.set_title(title, fontsize=10, loc="left")
+    figure.colorbar(picture, ax=axis, pad=0.01).set_label("attention", fontsize=9)
+    return figure
+
+
+def gate_maps(panels: Sequence[tuple[str, np.ndarray]], seconds: float, label: str = "gate (0 closed, 1 open)",
+              columns: int = 2) -> "Figure":
+    """Gates or attention factors (bins, frames) in 0..1, one panel a level (MHCA-AVCRN alpha, beta), one scale."""
+    rows = -(-len(panels) // columns)
+    figure, axes = _figure(8.0, 0.5 + 1.5 * rows, rows, columns)
+    for axis in axes.flat[len(panels):]:
+        axis.set_visible(False)
+    for axis, (title, gate_ft) in zip(axes.flat, panels, strict=False):
+        picture = axis.imshow(gate_ft, origin="lower", aspect="auto", cmap="cividis", vmin=0, vmax=1,
+                              extent=(0, seconds, 0, gate_ft.shape[0]), interpolation="nearest")
+        axis.set_title(title, fontsize=9, loc="left", pad=3)
+        axis.tick_params(labelsize=7)
+    figure.supxlabel("time in s", fontsize=9)
+    figure.supylabel("frequency bin of the level", fontsize=9)
+    figure.colorbar(picture, ax=axes, pad=0.01).set_label(label, fontsize=9)
+    return figure
+
+
+def _style(k: int) -> dict:
+    return {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)],
+            "ls": DASHES[(k // len(COLOURS)) % len(DASHES)]}

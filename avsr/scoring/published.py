@@ -1,0 +1,60 @@
+"""Published numbers, read from conf/published/*.yaml. They stand in columns of their own and nowhere else."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from avsr.config import read_yaml
+from avsr.errors import UsageError
+from avsr.scoring.metrics import METRICS
+
+FOLDER = Path(__file__).resolve().parents[2] / "conf" / "published"
+
+
+@dataclass(frozen=True)
+class Published:
+    """One printed number, as printed, with the table that it stands in."""
+
+    value: str
+    paper: str
+    table: str
+
+
+class PublishedNumbers:
+    """Printed numbers by (system, test set, metric). A cell that two tables print differently keeps both."""
+
+    def __init__(self, cells: dict[tuple[str, str, str], list[Published]], corpora: dict[str, str]):
+        self._cells = cells
+        self.corpora = corpora  # paper -> the corpus it was measured on
+
+    def cell(self, system: str, test_set: str, metric: str) -> str:
+        """The printed number, both where two tables differ (`2.96 / 2.94`), or an empty text."""
+        return " / ".join(dict.fromkeys(entry.value for entry in self.entries(system, test_set, metric)))
+
+    def entries(self, system: str, test_set: str, metric: str) -> list[Published]:
+        """Every place that prints this number."""
+        return self._cells.get((system, test_set, metric), [])
+
+
+def read_published(folder: Path = FOLDER) -> PublishedNumbers:
+    """Reads every YAML of the folder: `paper`, `corpus`, and `tables` of `metrics: {metric: {system: [numbers]}}`.
+
+    The numbers of a system stand in the order of the table's `test_sets`; null where the paper has none.
+    Raises UsageError for an unknown metric or a row of another length than `test_sets`.
+    """
+    cells: dict = {}
+    corpora = {}
+    for path in sorted(Path(folder).glob("*.yaml")):
+        data = read_yaml(path)
+        corpora[data["paper"]] = data["corpus"]
+        for table, content in data["tables"].items():
+            for metric, rows in content.get("metrics", {}).items():
+                if metric not in METRICS:
+                    raise UsageError(f"{path}: {table}: unknown metric {metric!r}")
+                for system, numbers in rows.items():
+                    if len(numbers) != len(content["test_sets"]):
+                        raise UsageError(f"{path}: {table}: {system} has not as many numbers as test_sets")
+                    for test_set, number in zip(content["test_sets"], numbers, strict=True):
+                        if number is not None:
+                            entry = Published(str(number), data["paper"], table)
+                            cells.setdefault((system, test_set, metric), []).append(entry)
+    return PublishedNumbers(cells, corpora)

@@ -1,0 +1,236 @@
+"""RESULTS.md and results.csv of a run, and their publication into the folder of a recipe."""
+
+import csv
+import hashlib
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from avsr.errors import AvsrError, UsageError
+from avsr.scoring.checks import Rule, check
+from avsr.scoring.published import PublishedNumbers, read_published
+from avsr.scoring.results import Results
+from avsr.scoring.tables import (
+    SNRS_ENERGY,
+    SNRS_ENHANCEMENT,
+    SNRS_RECOGNITION,
+    Column,
+    System,
+    Table,
+    babble_columns,
+    check_table,
+    noise_columns,
+    order,
+    provenance_table,
+    score_table,
+)
+from avsr.storage.atomic import atomic_path, write_text
+
+OWN_NOTE = ("Interference is another utterance of the same talker: no voice can be known from its sound, so this is "
+            "what shows that the lips are used.")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one section of RESULTS.md is about: `systems` in the order of the papers' tables."""
+
+    recipe: str
+    protocol: str
+    preset: str
+    synthetic: bool
+    systems: tuple[System, ...]
+    rules: tuple[Rule, ...] = ()
+    notes: tuple[str, ...] = ()  # paragraphs under the section's title, such as how babble was made
+
+    def __post_init__(self) -> None:
+        for name in (self.recipe, self.protocol, self.preset):
+            if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+                raise UsageError(f"{name!r} must be made of letters, digits, dot, hyphen and underscore")
+
+    @property
+    def key(self) -> str:
+        """The name of its section and of its folder of figures."""
+        return f"{self.protocol}-{self.preset}"
+
+    @property
+    def mark(self) -> str:
+        """What every title carries: the word synthetic where the corpus is made, else nothing."""
+        return " (synthetic)" if self.synthetic else ""
+
+
+def checkpoint_digest(path: Path) -> str:
+    """Twelve hex digits of a checkpoint's content, as printed beside its name."""
+    total = hashlib.blake2b(digest_size=6)
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            total.update(block)
+    return total.hexdigest()
+
+
+def figure_folder(folder: Path, run: Run) -> Path:
+    """Where the figures of a run belong, in a work folder or a recipe's folder."""
+    return Path(folder) / "figures" / run.key
+
+
+def write_report(work_dir: Path, run: Run, figures: Sequence[tuple[str, str]] = ()) -> Results:
+    """Reads every scores.tsv under `work_dir`/exp, writes results.csv and the run's section of RESULTS.md.
+
+    `figures` are (file name in figure_folder, caption). Raises AvsrError when nothing was scored yet.
+    """
+    results = Results.read(Path(work_dir) / "exp", run.protocol, run.preset)
+    if not results.scores:
+        raise AvsrError(f"{work_dir}/exp: no scores of protocol {run.protocol}, preset {run.preset}; run stage 9")
+    results.write_csv(Path(work_dir) / "results.csv", run.recipe)
+    put_section(Path(work_dir) / "RESULTS.md", run, section(run, results, figures, read_published()))
+    return results
+
+
+def section(run: Run, results: Results, figures: Sequence[tuple[str, str]], published: PublishedNumbers) -> str:
+    """The text of a run's section: tables, checks, figures, and where every row comes from."""
+    rows = order(results, run.systems)
+    names = {row.id: row.name for row in rows}
+    corpus = "generated, synthetic corpus: its numbers say nothing about real people. " if run.synthetic else ""
+    seeds = sorted({seed for by_seed in results.scores.values() for seed in by_seed})
+    parts = [
+        f"## {run.recipe}: protocol {run.protocol}, preset {run.preset}{run.mark}", "",
+        f"{corpus[:1].upper()}{corpus[1:]}Seeds: {', '.join(map(str, seeds))}. A cell holds the value [95 % interval, "
+        f"bootstrap over utterances]; with several seeds mean ± standard deviation. {_where_from(published)} "
+        "`–`: not run, or not printed in the paper.", "",
+    ]
+    parts += [line for note in run.notes for line in (note, "")]
+    tables = score_tables(run, results, rows, published)
+    if run.rules:
+        tables.append(check_table(f"Checks{run.mark}", check(results, run.rules), names))
+    parts += [table.markdown() for table in tables]
+    for name, caption in figures:
+        parts += [f"![{caption}](figures/{run.key}/{name})", "", f"*{caption}{run.mark}*", ""]
+    parts.append(provenance_table(f"Where every row comes from{run.mark}", results, names).markdown())
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _where_from(published: PublishedNumbers) -> str:
+    corpora = "; ".join(f"{paper}: {corpus}" for paper, corpus in published.corpora.items())
+    return f"Columns `paper:` hold printed numbers, from other data ({corpora}); they are no target for these."
+
+
+def score_tables(run: Run, results: Results, rows: Sequence[System], published: PublishedNumbers) -> list[Table]:
+    """Enhancement (the papers' conditions, then Own, then further measures), recognition, energy error, words."""
+    def make(title: str, columns: list[Column], expected, note: str = "", paper: PublishedNumbers | None = published):
+        table = score_table(f"{title}{run.mark}", results, rows, columns, expected, paper)
+        if note and table.rows:
+            table.notes.insert(0, note)
+        return table if table.rows or table.notes else None
+
+    def enhances(row: System) -> bool:
+        return row.kind == "enhance" and row.mel_set == "mel_slaney" and not _variant(row)
+
+    def cleans(row: System) -> bool:
+        return row.kind == "enhance" and row.mel_set == "mel_htk" and not _variant(row)
+
+    def recognises(row: System) -> bool:
+        return row.kind in ("recognise", "joint") and not _variant(row)
+
+    paper_kinds = ("speech", "natural")
+    other = [row.name for row in rows if cleans(row)]
+    mels = f"{', '.join(other)} keep their own mel set (`mel_htk`)." if other else ""
+    tables = []
+    for metric in ("stoi", "pesq_raw"):
+        title = {"stoi": "Enhancement: STOI %", "pesq_raw": "Enhancement: PESQ (raw narrow-band P.862, -0.5 to 4.5)"}
+        tables.append(make(title[metric], noise_columns(paper_kinds, SNRS_ENHANCEMENT, [metric]), enhances, mels))
+    own = noise_columns(("own",), SNRS_ENHANCEMENT, ["stoi", "pesq_raw"])
+    tables.append(make("Enhancement: own voice", own, enhances, OWN_NOTE))
+    for metric, title in (("estoi", "ESTOI %"), ("si_sdr", "SI-SDR dB"), ("pesq_wb", "wide-band PESQ (P.862.2)")):
+        columns = noise_columns((*paper_kinds, "own"), SNRS_ENHANCEMENT, [metric])
+        tables.append(make(f"Enhancement: {title}", columns, enhances))
+    for metric, title in (("wer", "WER %"), ("cer", "CER %"), ("wer_greedy", "WER %, greedy search")):
+        tables.append(make(f"Recognition: {title}, babble", babble_columns(SNRS_RECOGNITION, metric, True), recognises,
+                           "A row that sees no sound (V) has one value; it stands under `clean`."))
+    for metric, title in (("energy_linear", "magnitudes"), ("energy_sqrt", "square roots of magnitudes")):
+        tables.append(make(f"Energy error %, {title}, babble", babble_columns(SNRS_ENERGY, metric, False), cleans,
+                           "The paper does not say in which domain it measured."))
+    words = [Column("top 1", "words", "top1"), Column("top 5", "words", "top5")]
+    tables.append(make("Lip reading: word accuracy %", words, lambda row: row.kind == "lipread"))
+    return [table for table in tables if table is not None]
+
+
+def _variant(row: System) -> bool:
+    """Shuffled video and rescored checkpoints stand only in tables in which they were measured."""
+    return "+" in row.id or "@" in row.id
+
+
+def wer_curves(results: Results, rows: Mapping[str, str], metric: str = "wer") -> tuple[dict, dict]:
+    """For figures.error_against_snr: curves over babble SNRs, and level lines of systems scored on clean alone."""
+    curves, levels = {}, {}
+    for system, name in rows.items():
+        found = {snr: results.summary(system, f"babble_{snr}dB", metric) for snr in SNRS_RECOGNITION}
+        points = {snr: (one.value, one.low, one.high) for snr, one in found.items() if one and one.scored}
+        clean = results.summary(system, "clean", metric)
+        if points:
+            curves[name] = points
+        elif clean and clean.scored:
+            levels[name] = clean.value
+    return curves, levels
+
+
+def read_training_log(path: Path) -> dict[str, np.ndarray]:
+    """For figures.training_curves: the ends of epochs in a log.csv, as "epoch" (counted on through all phases), "train"
+    and "valid". Raises AvsrError when there is none.
+    """
+    with Path(path).open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row.get("valid")]
+    if not rows:
+        raise AvsrError(f"{path}: no epoch was finished; run the training stage again")
+    columns = {"train": "train_loss", "valid": "valid"}
+    curves = {name: np.array([float(row[column] or "nan") for row in rows]) for name, column in columns.items()}
+    return {"epoch": np.arange(1, len(rows) + 1), **curves}
+
+
+def _frame(run: Run) -> tuple[str, str]:
+    return f"<!-- results {run.protocol} {run.preset} -->", f"<!-- end of {run.protocol} {run.preset} -->"
+
+
+def put_section(path: Path, run: Run, text: str) -> None:
+    """Writes the run's section into a RESULTS.md: in place of its older self or at the end; all others stay."""
+    begin, end = _frame(run)
+    old = path.read_text(encoding="utf-8") if path.exists() else ""
+    title = (f"# Results of {run.recipe}{run.mark}\n\n"
+             "Written by stage 9 (`--publish true`), a section for each protocol and preset. Do not edit.\n")
+    body = f"{begin}\n\n{text.rstrip()}\n\n{end}\n"
+    pattern = re.compile(re.escape(begin) + ".*?" + re.escape(end) + "\n?", re.DOTALL)
+    if pattern.search(old):
+        new = pattern.sub(lambda _: body, old, count=1)
+    else:
+        new = (old.rstrip() + "\n" if old else title) + "\n" + body
+    write_text(path, new)
+
+
+def publish(work_dir: Path, recipe_dir: Path, run: Run) -> list[Path]:
+    """Copies the run's section and the figures that it names from a work folder into the recipe's folder.
+
+    Other sections and their figures are kept. Returns the files written. Raises AvsrError when the work folder has no
+    such section or a figure is missing.
+    """
+    source = Path(work_dir) / "RESULTS.md"
+    begin, end = _frame(run)
+    text = source.read_text(encoding="utf-8") if source.exists() else ""
+    if begin not in text or end not in text:
+        raise AvsrError(f"{source}: no results of protocol {run.protocol}, preset {run.preset}; run stage 9 first")
+    text = text.split(begin, 1)[1].split(end, 1)[0].strip()
+    figures = sorted(set(re.findall(rf"\(figures/{re.escape(run.key)}/([A-Za-z0-9._+@-]+)\)", text)))
+    target = figure_folder(recipe_dir, run)
+    written = []
+    for name in figures:
+        if not (figure_folder(work_dir, run) / name).is_file():
+            raise AvsrError(f"{figure_folder(work_dir, run) / name}: this figure is missing; run stage 9 again")
+        with atomic_path(target / name) as temporary:
+            shutil.copyfile(figure_folder(work_dir, run) / name, temporary)
+        written.append(target / name)
+    put_section(Path(recipe_dir) / "RESULTS.md", run, text)
+    for old in target.glob("*.png"):
+        if old.name not in figures:
+            old.unlink()
+    return [Path(recipe_dir) / "RESULTS.md", *written]

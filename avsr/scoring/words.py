@@ -1,0 +1,73 @@
+"""Recognition scores: word and character errors, word accuracy, and transcripts in sclite's trn format."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from avsr.errors import AvsrError
+from avsr.storage.atomic import write_text
+
+
+def normalise(text: str) -> str:
+    """Upper case, words apart by one space (AE-MSR scores upper-case words split at spaces)."""
+    return " ".join(text.upper().split())
+
+
+def count_errors(reference: str, hypothesis: str) -> dict:
+    """Word and character errors of one utterance by jiwer; rates are pooled over the test set, never capped.
+
+    Returns words, word_errors, substitutions, deletions, insertions, chars, char_errors. Characters include the single
+    spaces between words.
+    """
+    import jiwer
+
+    reference, hypothesis = normalise(reference), normalise(hypothesis)
+    words = jiwer.process_words(reference, hypothesis)
+    chars = jiwer.process_characters(reference, hypothesis)
+    return {
+        "words": len(reference.split()),
+        "word_errors": words.substitutions + words.deletions + words.insertions,
+        "substitutions": words.substitutions,
+        "deletions": words.deletions,
+        "insertions": words.insertions,
+        "chars": len(reference),
+        "char_errors": chars.substitutions + chars.deletions + chars.insertions,
+    }
+
+
+def score_transcripts(reference: str, best: str, greedy: str | None = None) -> dict:
+    """The columns of a scores file for one utterance: errors of the beam's best and, where given, of greedy search."""
+    counts = count_errors(reference, best)
+    scores = {name: counts[name] for name in ("words", "word_errors", "chars", "char_errors")}
+    if greedy is not None:
+        plain = count_errors(reference, greedy)
+        scores |= {"greedy_word_errors": plain["word_errors"], "greedy_char_errors": plain["char_errors"]}
+    if counts["words"] == 0:
+        scores["reason"] = "wer: the reference is empty"
+    return scores
+
+
+def score_label(scores_k: np.ndarray, label: int) -> dict:
+    """top1 and top5 (0 or 1) of one word clip from the classifier's scores (classes,); of equals the first is ahead."""
+    scores_k = np.asarray(scores_k, np.float64)
+    rank = int(np.sum(scores_k > scores_k[label]) + np.sum(scores_k[:label] == scores_k[label]))
+    return {"top1": int(rank == 0), "top5": int(rank < 5)}
+
+
+def write_trn(path: Path, transcripts: Mapping[str, str]) -> None:
+    """Writes `WORDS (utterance)` lines in the order of utterance ids, atomically."""
+    write_text(path, "".join(f"{normalise(transcripts[utt])} ({utt})\n".lstrip() for utt in sorted(transcripts)))
+
+
+def read_trn(path: Path) -> dict[str, str]:
+    """Reads a trn file. Raises AvsrError for a line that does not end in `(utterance)` and for a doubled utterance."""
+    transcripts: dict[str, str] = {}
+    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+        match = re.fullmatch(r"(.*?) ?\(([A-Za-z0-9._-]+)\)", line)
+        if not match or match[2] in transcripts:
+            what = "a doubled utterance" if match else "a line without (utterance) at its end"
+            raise AvsrError(f"{path}, line {number}: {what}; delete the file and run stage 9 again")
+        transcripts[match[2]] = match[1]
+    return transcripts

@@ -1,0 +1,64 @@
+"""Figures: the same bytes for the same arrays, small, on one scale."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from avsr.errors import AvsrError
+from avsr.scoring import figures
+
+
+def panels(count):
+    rng = np.random.default_rng(0)
+    return [(f"system {k}", rng.random((300, 80)) * 10.0**-k) for k in range(count)]
+
+
+def make():
+    snrs = (10, 5, 0, -5, -10)
+    curve = {snr: (50.0 - snr, 45.0 - snr, 55.0 - snr) for snr in snrs}
+    log = {"epoch": np.arange(1, 6), "train": np.linspace(2, 1, 5), "valid": np.linspace(2, 1.5, 5)}
+    rng = np.random.default_rng(1)
+    lone = {0: (30.0, float("nan"), float("nan"))}
+    return {
+        "spectrogram": figures.spectrogram_panels(panels(5), boxes=[(0.5, 1.0, 10, 30)]),
+        "wer": figures.error_against_snr({"A": curve, "AV": lone}, levels={"V": 60.0}),
+        "training": figures.training_curves({"one": log, "two": log}, relative=True),
+        "attention": figures.attention_map(rng.random((22, 75)), list("BIN BLUE AT F TWO NOW") + ["end"], 3.0),
+        "gates": figures.gate_maps([(f"level {k}", rng.random((80 >> k, 300 >> k))) for k in range(5)], 3.0),
+    }
+
+
+def test_every_figure_is_small_and_the_same_twice(tmp_path):
+    for name, figure in make().items():
+        figures.save(figure, tmp_path / f"{name}.png")
+    for name, figure in make().items():
+        figures.save(figure, tmp_path / "again.png")
+        data = (tmp_path / f"{name}.png").read_bytes()
+        assert data == (tmp_path / "again.png").read_bytes(), name
+        assert len(data) <= figures.LIMIT
+        assert b"tEXt" not in data and b"tIME" not in data  # no version, no date
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            assert picture.width >= 320 and len(picture.getcolors(1 << 20)) > 4
+
+
+def test_panels_share_one_scale():
+    figure = figures.spectrogram_panels(panels(3), span_db=60.0)
+    limits = {axis.images[0].get_clim() for axis in figure.axes[:3]}
+    assert len(limits) == 1
+    low, high = limits.pop()
+    assert high == pytest.approx(20 * np.log10(panels(1)[0][1].max())) and high - low == pytest.approx(60)
+
+
+def test_decibels_have_a_floor():
+    np.testing.assert_allclose(figures.decibels(np.array([1.0, 0.1, 0.0])), [0.0, -20.0, -100.0])
+
+
+def test_series_differ_in_more_than_colour():
+    styles = [(style["marker"], style["ls"]) for style in map(figures._style, range(12))]
+    assert len(set(styles)) == 12
+
+
+def test_a_figure_that_cannot_be_small_is_refused(tmp_path):
+    with pytest.raises(AvsrError, match="larger than 100 bytes"):
+        figures.save(figures.spectrogram_panels(panels(1)), tmp_path / "x.png", limit=100)
+    assert list(tmp_path.iterdir()) == []

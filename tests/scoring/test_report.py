@@ -1,0 +1,216 @@
+"""Tables in markdown against golden text; RESULTS.md; publication that keeps what is not its own."""
+
+import pytest
+
+from avsr.errors import AvsrError, UsageError
+from avsr.scoring.checks import Rule
+from avsr.scoring.published import read_published
+from avsr.scoring.report import (
+    Run,
+    checkpoint_digest,
+    figure_folder,
+    publish,
+    put_section,
+    read_training_log,
+    wer_curves,
+    write_report,
+)
+from avsr.scoring.results import Provenance, Results, write_scores
+from avsr.scoring.tables import Column, System, Table, noise_columns, order, score_table
+
+CRN = System("audio_only_crn", "Audio-only CRN", "enhance")
+MHCA = System("mhca_avcrn", "MHCA-AVCRN", "enhance")
+VSE = System("vse", "VSE", "enhance")
+TCN = System("ae_tcn", "TCN-AE", "enhance", "mel_htk")
+EG_A, EG_V = System("eg_a", "EG-seq2seq A", "recognise"), System("eg_v", "EG-seq2seq V", "recognise")
+ORIGIN = Provenance("mini", "tiny", "./run.sh", "abc1234", "best.pt", "0123456789ab")
+
+
+def put(work, system, test_set, rows, seed=1):
+    write_scores(work / "exp" / system / f"seed{seed}" / test_set / "scores.tsv", rows, ORIGIN)
+
+
+def stoi(value, spread=1.0):
+    return {f"u{k}": {"stoi": value + (k - 1) * spread} for k in range(3)}
+
+
+def run(**changes):
+    kept = {"recipe": "mini", "protocol": "mini", "preset": "tiny", "synthetic": True, "systems": (CRN, VSE, MHCA)}
+    return Run(**{**kept, **changes})
+
+
+def test_markdown_golden():
+    rows = [["One", "1.0 [0.5, 1.5]"], ["Two", "–"]]
+    table = Table("A title (synthetic)", ["System", "a|b"], rows, ["Not run: Two."])
+    assert table.markdown() == (
+        "### A title (synthetic)\n\n"
+        "| System | a\\|b |\n|---|--:|\n| One | 1.0 [0.5, 1.5] |\n| Two | – |\n\n"
+        "Not run: Two.\n"
+    )
+
+
+def test_score_table_golden(tmp_path):
+    put(tmp_path, "unprocessed", "speech_-5dB", stoi(58.0, 0.0), seed=0)
+    put(tmp_path, "audio_only_crn", "speech_-5dB", {"u1": {"stoi": 70.0}, "u2": {"reason": "no face"}})
+    put(tmp_path, "mhca_avcrn", "speech_-5dB", stoi(80.0, 0.0), seed=1)
+    put(tmp_path, "mhca_avcrn", "speech_-5dB", stoi(82.0, 0.0), seed=2)
+    put(tmp_path, "mhca_avcrn+shuffled", "speech_-5dB", stoi(50.0, 0.0))
+    results = Results.read(tmp_path / "exp", "mini", "tiny")
+    rows = order(results, [CRN, VSE, MHCA])
+    columns = noise_columns(("speech", "own"), (-5,), ["stoi"])
+    table = score_table("STOI %", results, rows, columns, lambda row: row.kind == "enhance", read_published())
+    assert table.markdown() == (
+        "### STOI %\n\n"
+        "| System | -5 dB Speech | -5 dB Own | paper: -5 dB Speech |\n|---|--:|--:|--:|\n"
+        "| Unprocessed | 58.0 [58.0, 58.0] | – | 57.82 |\n"
+        "| Audio-only CRN | 70.0 (1/2) | – | 72.26 |\n"
+        "| VSE | – | – | 79.94 |\n"
+        "| MHCA-AVCRN | 81.0 ± 1.4 [81.0, 81.0] | – | 82.22 |\n"
+        "| – seed 1 | 80.0 [80.0, 80.0] | – |  |\n"
+        "| – seed 2 | 82.0 [82.0, 82.0] | – |  |\n"
+        "| MHCA-AVCRN, shuffled video | 50.0 [50.0, 50.0] | – | – |\n\n"
+        "Not run: VSE.\n"
+    )
+
+
+def test_a_table_without_any_measured_row_only_says_so(tmp_path):
+    results = Results.read(tmp_path, "mini", "tiny")
+    table = score_table("T", results, [EG_A], [Column("clean", "clean", "wer")], lambda row: True, read_published())
+    assert table.markdown() == "### T\n\nNot run: EG-seq2seq A.\n"
+
+
+def test_no_pesq_fills_the_cells(tmp_path):
+    reason = {"reason": "pesq_raw: no pesq; pesq_wb: no pesq", "pesq_raw": float("nan"), "stoi": 70.0}
+    put(tmp_path, "mhca_avcrn", "speech_-5dB", {"u1": reason, "u2": reason})
+    write_report(tmp_path, run())
+    text = (tmp_path / "RESULTS.md").read_text()
+    row = text.split("### Enhancement: PESQ")[1].split("| MHCA-AVCRN |")[1].splitlines()[0]
+    assert row.startswith(" no pesq | – |")
+
+
+def test_rows_follow_the_order_given_with_variants_beside(tmp_path):
+    for name in ("mhca_avcrn@ab12", "mhca_avcrn+shuffled", "mhca_avcrn", "oracle", "stranger", "unprocessed", "vse"):
+        put(tmp_path, name, "own_0dB", stoi(50))
+    rows = order(Results.read(tmp_path / "exp", "mini", "tiny"), [VSE, MHCA])
+    assert [row.name for row in rows] == [
+        "Unprocessed", "VSE", "MHCA-AVCRN", "MHCA-AVCRN, shuffled video", "MHCA-AVCRN (checkpoint ab12)",
+        "Oracle (true mel magnitude, mixture phase)", "`stranger`"]
+
+
+def full_run(work, **changes):
+    put(work, "unprocessed", "speech_-5dB", stoi(58.0), seed=0)
+    put(work, "unprocessed", "babble_-5dB", {"u1": {"energy_linear": 97.0, "energy_sqrt": 60.0}}, seed=0)
+    put(work, "ae_tcn", "babble_-5dB", {"u1": {"energy_linear": 60.0, "energy_sqrt": 40.0}})
+    put(work, "mhca_avcrn", "speech_-5dB", stoi(80.0))
+    for snr, errors in (("clean", 0), ("babble_0dB", 1), ("babble_-5dB", 2)):
+        put(work, "eg_a", snr, {f"u{k}": {"words": 6, "word_errors": errors + k} for k in range(3)})
+    put(work, "eg_v", "clean", {f"u{k}": {"words": 6, "word_errors": 3} for k in range(3)})
+    crn, mhca, noisy = ((name, "speech_-5dB", "stoi") for name in ("audio_only_crn", "mhca_avcrn", "unprocessed"))
+    rules = (Rule("MHCA above CRN", mhca, crn), Rule("MHCA above unprocessed", mhca, noisy))
+    this = run(systems=(CRN, MHCA, TCN, EG_A, EG_V), rules=rules, **changes)
+    figure = figure_folder(work, this) / "wer.png"
+    figure.parent.mkdir(parents=True, exist_ok=True)
+    figure.write_bytes(b"png of " + this.key.encode())
+    write_report(work, this, [("wer.png", "WER against SNR")])
+    return this
+
+
+def test_the_whole_page(tmp_path):
+    full_run(tmp_path)
+    text = (tmp_path / "RESULTS.md").read_text()
+    titles = [line for line in text.splitlines() if line.startswith("#")]
+    assert titles[0] == "# Results of mini (synthetic)"
+    assert titles[1] == "## mini: protocol mini, preset tiny (synthetic)"
+    assert all(title.endswith("(synthetic)") for title in titles)
+    assert "| 80.0 [79.0, 81.0] | 58.0 [57.0, 59.0] | +22.0 [+22.0, +22.0] | > 0 | **holds** | yes |" in text
+    assert "not measured (Audio-only CRN on speech_-5dB)" in text
+    assert "![WER against SNR](figures/mini-tiny/wer.png)" in text
+    assert "| MHCA-AVCRN | 1 | speech_-5dB | 3/3 | `best.pt` 0123456789ab | – | `abc1234` | `./run.sh` |" in text
+    assert "| EG-seq2seq A | 1 | babble_-5dB, babble_0dB, clean | 3/3 |" in text
+    energy = text.split("### Energy error %, magnitudes")[1].split("###")[0]
+    assert "| TCN-AE | 60.0 | – | – | 59.5 | 46.3 | 33.1 |" in energy and "| Unprocessed | 97.0 |" in energy
+    assert "MHCA" not in energy
+    wer = text.split("### Recognition: WER %, babble")[1].split("###")[0]
+    assert "| EG-seq2seq V | 50.0 [50.0, 50.0] | – | – | – | – | – | 57.8 |" in wer
+
+
+def test_the_same_scores_give_the_same_page(tmp_path):
+    full_run(tmp_path)
+    before = [(tmp_path / name).read_bytes() for name in ("RESULTS.md", "results.csv")]
+    full_run(tmp_path)
+    assert [(tmp_path / name).read_bytes() for name in ("RESULTS.md", "results.csv")] == before
+
+
+def test_a_real_corpus_is_not_called_synthetic(tmp_path):
+    full_run(tmp_path, synthetic=False)
+    assert "synthetic" not in (tmp_path / "RESULTS.md").read_text()
+
+
+def test_publication_replaces_its_own_section_and_keeps_the_others(tmp_path):
+    recipe = tmp_path / "egs"
+    other = run(preset="full")
+    put_section(recipe / "RESULTS.md", other, "## the full preset\n\n\\1 kept to the byte")
+    kept = figure_folder(recipe, other) / "kept.png"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"kept")
+    this = full_run(tmp_path / "work")
+    stale = figure_folder(recipe, this) / "stale.png"
+    stale.parent.mkdir(parents=True)
+    stale.write_bytes(b"of an older run")
+    written = publish(tmp_path / "work", recipe, this)
+    assert written == [recipe / "RESULTS.md", recipe / "figures" / "mini-tiny" / "wer.png"]
+    once = (recipe / "RESULTS.md").read_text()
+    assert once.count("\\1 kept to the byte") == 1 and once.index("the full preset") < once.index("preset tiny")
+    put(tmp_path / "work", "mhca_avcrn", "speech_-5dB", stoi(85.0))
+    write_report(tmp_path / "work", this, [("wer.png", "WER against SNR")])
+    publish(tmp_path / "work", recipe, this)
+    twice = (recipe / "RESULTS.md").read_text()
+    assert twice.count("preset tiny (synthetic)") == 1 and "85.0 [84.0, 86.0]" in twice and "80.0 [79" not in twice
+    assert twice.split("preset tiny")[0] == once.split("preset tiny")[0]
+    assert kept.read_bytes() == b"kept" and not stale.exists()
+
+
+def test_what_cannot_be_published_is_refused(tmp_path):
+    with pytest.raises(AvsrError, match="run stage 9 first"):
+        publish(tmp_path / "work", tmp_path / "egs", run())
+    this = full_run(tmp_path / "work")
+    (figure_folder(tmp_path / "work", this) / "wer.png").unlink()
+    with pytest.raises(AvsrError, match="wer.png: this figure is missing"):
+        publish(tmp_path / "work", tmp_path / "egs", this)
+    assert not (tmp_path / "egs" / "RESULTS.md").exists()
+
+
+def test_nothing_scored_is_an_error(tmp_path):
+    with pytest.raises(AvsrError, match="no scores of protocol mini, preset tiny"):
+        write_report(tmp_path, run())
+
+
+def test_names_that_would_leave_the_folder_are_refused():
+    with pytest.raises(UsageError):
+        run(preset="../x")
+
+
+def test_curves_for_the_figure(tmp_path):
+    full_run(tmp_path)
+    results = Results.read(tmp_path / "exp", "mini", "tiny")
+    curves, levels = wer_curves(results, {"eg_a": "A", "eg_v": "V", "eg_av": "AV"})
+    assert list(curves) == ["A"] and sorted(curves["A"]) == [-5, 0]
+    assert curves["A"][-5][0] == pytest.approx(50.0) and levels == {"V": pytest.approx(50.0)}
+
+
+def test_training_log(tmp_path):
+    path = tmp_path / "log.csv"
+    path.write_text("step,phase,epoch,train_loss,valid\n1,a,0,3.0,\n2,a,0,2.5,2.0\n3,b,0,1.5,1.0\n")
+    curves = read_training_log(path)
+    assert {name: values.tolist() for name, values in curves.items()} == {
+        "epoch": [1, 2], "train": [2.5, 1.5], "valid": [2.0, 1.0]}
+    path.write_text("step,phase,epoch,train_loss,valid\n1,a,0,3.0,\n")
+    with pytest.raises(AvsrError, match=r"log\.csv: no epoch"):
+        read_training_log(path)
+
+
+def test_checkpoint_digest(tmp_path):
+    (tmp_path / "a").write_bytes(b"x" * 3_000_000)
+    (tmp_path / "b").write_bytes(b"x" * 2_999_999 + b"y")
+    assert len(checkpoint_digest(tmp_path / "a")) == 12
+    assert checkpoint_digest(tmp_path / "a") != checkpoint_digest(tmp_path / "b")
