@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# The mini recipe: a synthetic audio-visual corpus, made here, goes all the way from video files to a scored table.
+# It needs no data, and half an hour of two cores.
+# usage: ./run.sh [--name value ...]
+
+stage=1         # first stage to run, 1 to 9
+stop_stage=9    # last stage to run
+corpus_dir=     # a corpus made before; it is made in <work-dir>/corpus where not given
+noise_dir=      # recordings of noise; synthetic ones where not given
+speech_dir=     # recordings of more talkers, as interference
+work_dir=       # data/, dump/, exp/ and RESULTS.md go here; the folder of the recipe where not given
+nj=$(nproc)     # processes side by side
+seed=0          # of every random choice
+device=cpu      # cpu or cuda
+preset=default  # conf/<preset>.yaml: default, smoke (a minute, for tests), full (all, three seeds)
+protocol=mini   # how the corpus is split: mini (test speakers are unseen)
+systems=        # only these systems, as "ae_tcn eg_av"; all of the preset where not given
+frontend=       # lip reading front-end of another recipe, taken instead of stage 5's training
+storage=hdf5    # of crops, waveforms, mels, video features: hdf5 or ark
+checkpoint=     # stage 9: scores this checkpoint in a row of its own, on the same lists
+publish=false   # true: stage 9 puts its tables and figures into the folder of the recipe
+dry_run=false   # true: prints the commands and runs none
+recipe=mini     # recipe to run: a folder of egs/
+
+set -eu
+RECIPE_DIR=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
+# shellcheck source=utils/parse_options.sh
+. "$RECIPE_DIR/../../utils/parse_options.sh"
+# shellcheck source=utils/stage.sh
+. "$RECIPE_DIR/../../utils/stage.sh"
+
+# the corpus, and its tables: who says what in which file, in three splits
+stage 1 prepare --corpus mini --protocol "$protocol" --out "$work_dir/data" ${corpus_dir:+--corpus-dir "$corpus_dir"}
+
+# mouth crops and landmarks
+stage 2 crop --data "$work_dir"/data/{train,valid,test} --out "$work_dir/dump/video"
+
+# waveforms and mel magnitudes
+stage 3 extract --data "$work_dir"/data/{train,valid,test} --video "$work_dir/dump/video" --out "$work_dir/dump/audio"
+
+# noise lists: which noise, from where, at which SNR, for every utterance
+stage 4 mix --data "$work_dir/data" --audio "$work_dir/dump/audio" --out "$work_dir/dump" \
+  ${noise_dir:+--noise-dir "$noise_dir"} ${speech_dir:+--speech-dir "$speech_dir"}
+
+# the word classifier, then its frozen features of every utterance
+stage 5 pretrain --work-dir "$work_dir" ${frontend:+--frontend "$frontend"}
+
+# enhancement systems
+stage 6 enhance --work-dir "$work_dir" ${systems:+--systems "$systems"}
+
+# recognisers, on clean and then on noisy speech
+stage 7 recognise --work-dir "$work_dir" ${systems:+--systems "$systems"}
+
+# a frozen enhancement system in front of a recogniser
+stage 8 joint --work-dir "$work_dir" ${systems:+--systems "$systems"}
+
+# every system on every test list: tables, figures, RESULTS.md
+if [ "$publish" = true ]; then publish_to=$RECIPE_DIR; else publish_to=; fi
+stage 9 score --work-dir "$work_dir" ${systems:+--systems "$systems"} ${checkpoint:+--checkpoint "$checkpoint"} \
+  ${publish_to:+--publish true --recipe-dir "$publish_to"}
