@@ -246,6 +246,7 @@ def read_npz(path: Path, frames: int, max_missed: float) -> tuple[np.ndarray, di
             f"{path}: landmarks have shape {points.shape}, not ({frames}, 68, 2) or ({frames}, 20, 2) for the "
             f"{frames} pictures at 25 fps; make it again"
         )
+    points = np.where(np.isfinite(points), points, np.nan)
     if points.shape[1] == 20:
         whole = np.full((frames, POINTS, 2), np.nan, np.float32)
         whole[:, MOUTH] = points
