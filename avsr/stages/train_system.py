@@ -105,7 +105,7 @@ def plan(
     described = config.to_dict(
         {
             "id": system.id,
-            "model": dict(system.model),
+            "model": system.model,
             "noise": conf.noise.get(system.training, NOISE[system.training]),
             "options": options or {},
             "inputs": [_digest(path) for path in inputs],
@@ -130,7 +130,7 @@ def starting_points(system: System, work_dir: Path, seed: int) -> dict[str, Path
     """Checkpoints that a joint system starts from: the frozen enhancer and the recogniser trained on clean speech."""
     if system.kind != "joint":
         return {}
-    parts = {"enhancer": (system.enhancer, "best.pt"), "recogniser": (system.recogniser, "best-clean.pt")}
+    parts = {"enhancer": (system.enhancer, "best.pt"), "recogniser": (system.recogniser, "best-sentences.pt")}
     found = {}
     for part, (name, file) in parts.items():
         path = run_folder(work_dir, name, seed) / file

@@ -35,7 +35,7 @@ class RecogniseExamples:
 
     def __init__(self, data: RecogniseData, split: str, epoch: int | None, options: dict):
         self.data, self.epoch = data, epoch
-        self.max_words = options.get("max_words") if epoch is not None else None
+        self.max_words = options.get("words") if epoch is not None else None
         noise = NoiseConf(**{**vars(data.noise), "p_noise": float(options.get("p_noise", 0.0))})
         if epoch is not None:
             self.mixer = MixSampler(noise, data.work_dir, split, data.seed)
@@ -84,7 +84,7 @@ class RecogniseExamples:
 
 
 class RecogniseTask(Task):
-    """Cross-entropy over characters with teacher forcing. Phase options: max_words (null: whole), p_noise."""
+    """Cross-entropy over characters with teacher forcing. Phase options: words (null: whole), p_noise."""
 
     def __init__(self, data: RecogniseData):
         self.data = data
