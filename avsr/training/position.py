@@ -14,6 +14,7 @@ class Position:
     phase_start: int = 0  # step at which the phase began
     skipped: int = 0
     skipped_in_row: int = 0
+    lr: float = 0.0  # of the last step
     seconds: float = 0.0
     waited: float = 0.0
     row_sum: float = 0.0  # loss and cells since the last row of log.csv

@@ -256,7 +256,7 @@ class _Run:
         else:
             self._skip(batch)
         self.optimiser.zero_grad(set_to_none=True)
-        pos.step, pos.batch, self.rate = pos.step + 1, pos.batch + 1, rate
+        pos.step, pos.batch, pos.lr = pos.step + 1, pos.batch + 1, rate
         pos.row_sum, pos.row_count = pos.row_sum + value, pos.row_count + cells
         pos.epoch_sum, pos.epoch_count = pos.epoch_sum + value, pos.epoch_count + cells
 
@@ -268,7 +268,7 @@ class _Run:
             pos.row_sum = pos.row_count = 0.0
         mean = pos.epoch_sum / max(pos.epoch_count, 1e-12)
         head = f"{self._id()} {phase.name} {pos.epoch + 1}/{phase.epochs}"
-        self.bar.show(head, pos.batch, batches, f"loss {mean:.4f} lr {self.rate:.2g}")
+        self.bar.show(head, pos.batch, batches, f"loss {mean:.4f} lr {self.pos.lr:.2g}")
         self._stop_if_asked()
         if time.monotonic() - self.saved_at > 60 * self.conf.checkpoint_minutes:
             self._save()
@@ -339,7 +339,13 @@ class _Run:
 
     def _row(self, loss: float, valid: float | None, extra: dict) -> None:
         pos = self.pos
-        row = {"phase": self._phase().name, "epoch": pos.epoch + 1, "train_loss": loss, "valid": valid, "lr": self.rate}
+        row = {
+            "phase": self._phase().name,
+            "epoch": pos.epoch + 1,
+            "train_loss": loss,
+            "valid": valid,
+            "lr": self.pos.lr,
+        }
         row |= {"skipped": pos.skipped, "seconds": round(pos.seconds, 3), "wait": round(self._waiting(), 4)}
         self.log.row(pos.step, row, extra)
 
@@ -355,7 +361,7 @@ class _Run:
             "%s epoch %d/%d step %d: train %.5g, valid %s%s; lr %.3g, %.0f s, %.1f %% waiting for data, %d skipped",
             phase.name, pos.epoch + 1, phase.epochs, pos.step, mean,
             " ".join(f"{name} {value:.5g}" for name, value in result.items()), " (best)" if gained else "",
-            self.rate, pos.seconds, 100 * self._waiting(), pos.skipped,
+            self.pos.lr, pos.seconds, 100 * self._waiting(), pos.skipped,
         )  # fmt: skip
         if pos.phase == 0 and pos.epoch == 0:
             pos.first_loss = mean

@@ -1,11 +1,9 @@
 """Killed anywhere and started again: the same losses to the bit, no row of the log doubled or lost."""
 
 import csv
-import json
+import multiprocessing
 import random
 import signal
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -13,13 +11,13 @@ import torch
 from avsr import signals
 from avsr.errors import AvsrError, UsageError
 from avsr.signals import Stopped
-from tests.training.toy import SYSTEM, KilledTask, run_toy
+from tests.training.toy import SYSTEM, KilledTask, kill_in_save, run_toy
 
 KEYS = {
     "checkpoint_minutes": 0.0005,  # 30 ms: several within an epoch
     "schedule": {"kind": "plateau", "patience": 1},
     "phases": [
-        {"name": "one", "epochs": 3, "lr": 0.02},
+        {"name": "one", "epochs": 3, "lr": 0.3},  # its best epoch is the first
         {"name": "two", "epochs": 3, "init": "best", "freeze": ["front"], "options": {"set": "u"}},
     ],
 }
@@ -48,9 +46,18 @@ def whole(tmp_path_factory):
     return out
 
 
-def start(root, out, **plan):
-    plan = json.dumps({"out": str(out), "keys": KEYS, **plan})
-    return subprocess.run([sys.executable, "-m", "tests.training.toy", plan], cwd=root, capture_output=True, text=True)
+def start(out, save=0, step=0):
+    """The exit code of a process that trains until it is killed, in a write or a step."""
+
+    def train():
+        if save:
+            kill_in_save(save)
+        run_toy(out, KilledTask(step, signal.SIGKILL), **KEYS)
+
+    process = multiprocessing.get_context("fork").Process(target=train)
+    process.start()
+    process.join()
+    return process.exitcode
 
 
 def same(out, whole):
@@ -73,17 +80,22 @@ def test_two_runs_agree_to_the_bit_and_another_seed_does_not(tmp_path, whole):
     assert rows(tmp_path / "other")[0]["train_loss"] != rows(whole)[0]["train_loss"]
 
 
-def test_kill_9_at_random_steps_and_within_a_write(tmp_path, whole, root):
-    chance = random.Random(4)
-    out = tmp_path / "run"
-    plans = [{"step": chance.randint(3, 9)}, {"save": 3}, {"step": chance.randint(10, 20)}, {"save": 2}]
-    for plan in plans:
-        done = start(root, out, **plan)
-        assert done.returncode == -signal.SIGKILL, done.stderr
-    assert list(out.glob(".tmp-*"))  # the half-written checkpoint
-    run_toy(out, **KEYS)
-    assert not list(out.glob(".tmp-*"))
-    same(out, whole)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_kill_9_at_random_steps_and_within_a_write(tmp_path, whole, seed):
+    chance = random.Random(seed)
+    kills = 0
+    for turn in range(20):
+        last = start(tmp_path, save=chance.randint(2, 5)) if turn % 2 else start(tmp_path, step=chance.randint(2, 12))
+        if last == 0:
+            break
+        assert last == -signal.SIGKILL
+        kills += 1
+        if turn % 2:
+            assert list(tmp_path.glob(".tmp-*"))  # half a checkpoint
+    assert kills >= 4
+    run_toy(tmp_path, **KEYS)
+    assert not list(tmp_path.glob(".tmp-*"))
+    same(tmp_path, whole)
 
 
 @pytest.mark.parametrize("call", [1, 4, 8, 9, 17, 26, 36])  # steps and validation batches of both phases

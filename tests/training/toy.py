@@ -1,9 +1,7 @@
 """A task small enough to be trained in a second: a convolution, batch norm, dropout and a GRU on random sequences."""
 
-import json
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -132,10 +130,3 @@ def job(out: str, keys: dict, fail: bool = False, at: int = 0, number: int = 9, 
     if fail:
         raise ValueError("this job is broken")
     run_toy(Path(out), KilledTask(at, number, slow), **keys)
-
-
-if __name__ == "__main__":
-    plan = json.loads(sys.argv[1])
-    if plan.get("save"):
-        kill_in_save(plan["save"])
-    run_toy(Path(plan["out"]), KilledTask(plan.get("step", 0), plan.get("signal", 9)), **plan["keys"])
