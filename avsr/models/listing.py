@@ -36,7 +36,7 @@ def table(presets: Sequence[str], only: Sequence[str] = ()) -> None:
     rows = [COLUMNS]
     for system in _systems(presets, only):
         with torch.random.fork_rng(devices=[]):
-            model = build_model(system, recipe_folders("systems"))
+            model = build_model(system.model)
             cost = gmac_per_second(system, model)
         rows.append((system.id, system.name, system.preset, f"{parameters(model):,}", f"{cost:.3f}", system.row))
     widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
@@ -45,7 +45,7 @@ def table(presets: Sequence[str], only: Sequence[str] = ()) -> None:
         cells = [cell.ljust(width) for cell, width in zip(left, widths[:3], strict=True)]
         cells += [cell.rjust(width) for cell, width in zip(numbers, widths[3:5], strict=True)]
         print("  ".join([*cells, *right]))
-    print(f"\nGMAC/s: 10^9 multiply-adds for a second of input, counted on {SECONDS:g} s (lip reading: {WORD_FRAMES} frames);")
+    print(f"\nGMAC/s: 10^9 multiply-adds a second of input, counted on {SECONDS:g} s (words: {WORD_FRAMES} frames);")
     print(f"recognisers write {CHARACTERS} characters a second, one hypothesis.")
 
 
@@ -94,7 +94,7 @@ def step(system: System) -> str:
     """Builds a system and makes one training step on random data; what to say about it. Raises what goes wrong."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
-        model = build_model(system, recipe_folders("systems"))
+        model = build_model(system.model)
         batch = random_batch([11, 7], [6, 4])
         if hasattr(model, "fit_statistics"):
             model.fit_statistics([batch])
@@ -136,7 +136,7 @@ def _report(what: str, action: Callable[[], str]) -> int:
 
 def _size(system: System) -> str:
     with torch.device("meta"):  # shapes only: a paper-size network takes seconds to initialise
-        return f"{parameters(build_model(system, recipe_folders('systems'))):,} parameters"
+        return f"{parameters(build_model(system.model)):,} parameters"
 
 
 def _training(system: System) -> str:

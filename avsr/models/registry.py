@@ -1,13 +1,11 @@
-"""From a system to its network: model classes by their `type` name, imported when they are asked for."""
+"""From a system's `model` mapping to its network: classes by their `type`, imported when they are asked for."""
 
 import importlib
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from avsr.config import build
 from avsr.errors import UsageError
-from avsr.models.systems import System, load_system
 
 if TYPE_CHECKING:
     from torch import nn
@@ -15,9 +13,10 @@ if TYPE_CHECKING:
 TYPES = {
     "audio_only_crn": "avsr.models.enhancement.audio_only_crn:AudioOnlyCRN",
     "mhca_avcrn": "avsr.models.enhancement.mhca_avcrn:MHCAAVCRN",
-    "ae": "avsr.models.enhancement.ae:AE",
+    "ae": "avsr.models.enhancement.ae:Ae",
     "p3d50": "avsr.models.lipreading.word_classifier:WordClassifier",
     "eg_seq2seq": "avsr.models.recognition.eg_seq2seq:EgSeq2Seq",
+    "joint": "avsr.models.recognition.joint:Joint",
 }
 
 
@@ -29,30 +28,17 @@ def model_class(kind: str) -> type:
     return getattr(importlib.import_module(module), name)
 
 
-def build_model(system: System, folders: Sequence[Path] = ()) -> "nn.Module":
-    """The network of a system, with fresh weights. A joint system is built from those that it names, in its preset.
+def build_model(model: Mapping[str, Any]) -> "nn.Module":
+    """The network that a system's `model` mapping describes (as a checkpoint keeps it), with fresh weights.
 
+    A joint one holds the mappings of its `enhancer` and its `recogniser`.
     Raises UsageError for unknown types, keys and values.
     """
-    if system.kind == "joint":
-        return _joint(system, folders)
-    options = dict(system.model)
-    if "type" not in options:
-        raise UsageError(f"system {system.id}: key 'model.type' is missing")
-    cls = model_class(options.pop("type"))
-    return cls(build(cls.Conf, options, f"system {system.id}: model"))
-
-
-def parts(system: System, folders: Sequence[Path] = ()) -> tuple[System, System]:
-    """The enhancer and the recogniser of a joint system."""
-    if not system.enhancer or not system.recogniser:
-        raise UsageError(f"system {system.id}: a joint system needs the keys 'enhancer' and 'recogniser'")
-    enhancer = load_system(system.enhancer, system.preset, (), folders)
-    return enhancer, load_system(system.recogniser, system.preset, (), folders)
-
-
-def _joint(system: System, folders: Sequence[Path]) -> "nn.Module":
-    from avsr.models.recognition.joint import Joint
-
-    enhancer, recogniser = parts(system, folders)
-    return Joint(build_model(enhancer, folders), build_model(recogniser, folders))
+    options = dict(model)
+    kind = options.pop("type", None)
+    if not isinstance(kind, str):
+        raise UsageError("model: key 'type' is missing")
+    cls = model_class(kind)
+    if kind == "joint":
+        return cls(build_model(options["enhancer"]), build_model(options["recogniser"]))
+    return cls(build(cls.Conf, options, f"model ({kind})"))

@@ -18,7 +18,7 @@ from avsr.training.conf import TrainConf
 CONF = Path(__file__).resolve().parents[2] / "conf"
 FOLDER = CONF / "systems"
 PRESETS = ("base", "small", "tiny")
-SETTABLE = ("model", "train", "training", "enhancer", "recogniser")
+SETTABLE = ("model", "train", "training")
 Kind = Literal["lipread", "enhance", "recognise", "joint"]
 
 
@@ -30,9 +30,9 @@ class System:
     preset: str
     name: str
     kind: Kind
+    model: dict[str, Any]  # `type` and the options of that type; of a joint system: enhancer and recogniser, whole
     row: str = ""
-    model: dict[str, Any] = field(default_factory=dict)  # `type` and the options of that type
-    training: str | None = None
+    training: str = ""
     train: dict[str, Any] = field(default_factory=dict)
     enhancer: str | None = None
     recogniser: str | None = None
@@ -56,6 +56,8 @@ def load_system(name: str, preset: str = "base", sets: Sequence[str] = (), folde
     if preset not in known:
         raise UsageError(f"system {name}: no preset '{preset}'; there is {', '.join(known)}")
     data = merge(data, {"model": presets.get(preset, {})})
+    if data.get("kind") == "joint":
+        data = merge({"model": _joint_model(name, data, preset, folders)}, data)
     for assignment in sets:
         change = parse_set(assignment)
         if not set(change) <= set(SETTABLE):
@@ -64,13 +66,32 @@ def load_system(name: str, preset: str = "base", sets: Sequence[str] = (), folde
     return build(System, {**data, "id": name, "preset": preset}, f"system {name}")
 
 
+def model_options(system: System, folders: Sequence[Path] = ()) -> dict[str, Any]:
+    """What `build_model` builds a system from: its model key, for a joint system those of its two parts."""
+    if system.kind != "joint":
+        return dict(system.model)
+    if not system.enhancer or not system.recogniser:
+        raise UsageError(f"system {system.id}: a joint system needs the keys 'enhancer' and 'recogniser'")
+    both = {"enhancer": system.enhancer, "recogniser": system.recogniser}
+    parts = {part: load_system(name, system.preset, (), folders) for part, name in both.items()}
+    return {"type": "joint", **{part: model_options(one, folders) for part, one in parts.items()}}
+
+
 def training_conf(system: System, folders: Sequence[Path] = ()) -> TrainConf:
-    """The system's training protocol with its own overrides. Raises UsageError when there is no such protocol."""
-    if system.training is None:
-        raise UsageError(f"system {system.id}: no training protocol (key 'training')")
+    """The system's training protocol overlaid by its own `train`. UsageError when there is no such protocol."""
     file = f"{system.training}.yaml"
     path = next((Path(f) / file for f in folders if (Path(f) / file).is_file()), CONF / "training" / file)
     return build(TrainConf, merge(read_yaml(path), system.train), f"system {system.id}: {path.name}")
+
+
+def _joint_model(name: str, data: dict, preset: str, folders: Sequence[Path]) -> dict:
+    """The model of a joint system: those of the two systems that it names, in the same preset."""
+    model = {"type": "joint"}
+    for part in ("enhancer", "recogniser"):
+        if not isinstance(data.get(part), str):
+            raise UsageError(f"system {name}: a joint system names its '{part}'")
+        model[part] = load_system(data[part], preset, (), folders).model
+    return model
 
 
 def _inherited(name: str, folders: tuple[Path, ...], below: tuple[str, ...]) -> dict:
