@@ -41,7 +41,12 @@ def parser(name: str, doc: str) -> argparse.ArgumentParser:
     add("--shard", type=_shard, default=(1, 1), metavar="I/N", help="do only part I of N of the work, as in 2/8")
     add("--seed", type=int, default=0, help="seed of every random choice (default 0)")
     add("--storage", choices=("hdf5", "ark"), default="hdf5", help="how arrays are stored (default hdf5)")
-    add("--max-fail-rate", type=float, default=0.05, help="share of utterances that may fail (default 0.05)")
+    add(
+        "--max-fail-rate",
+        type=float,
+        default=0.05,
+        help="share of utterances that may fail, one at least (default 0.05; 0: none)",
+    )
     add("--device", default="cpu", help="cpu or cuda (default cpu)")
     return made
 
@@ -135,7 +140,8 @@ class Stage:
             return False
         counts = merge_shards(jobs, stores, skipped=sum(len(job.items) for job in jobs if job not in todo))
         log.info("%s: %s", out, counts)
-        if counts.failed > self.args.max_fail_rate * counts.total:
+        allowed = self.args.max_fail_rate * counts.total
+        if counts.failed > (max(1, allowed) if allowed else 0):  # one clip of a small corpus is no sign of a mistake
             raise TooManyFailed(
                 f"{counts.failed} of {counts.total} utterances failed, more than --max-fail-rate "
                 f"{self.args.max_fail_rate:g}: see {out}/failed.tsv"
