@@ -77,7 +77,7 @@ install_packages() {
   local key requirement requirements=()
   key=$(cat "$root/conf/constraints.txt" "$root/setup.cfg" | cksum)
   if [ "$(cat "$venv/installed-${extra:-base}" 2>/dev/null)" = "$key" ]; then return; fi
-  rm -f "$venv"/installed-*
+  [ "$(cat "$venv/installed-base" 2>/dev/null)" = "$key" ] || rm -f "$venv"/installed-*
   "$venv/bin/python" -m pip --version >/dev/null 2>&1 || "$venv/bin/python" -m ensurepip >/dev/null 2>&1 ||
     die "$venv has no pip and cannot get it: install python3-venv, remove $venv, run again"
   while IFS= read -r requirement; do

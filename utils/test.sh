@@ -16,11 +16,12 @@ extras="test"
 . "$ROOT/path.sh" || exit
 cd -- "$ROOT"
 
-code=0
+linters=0 tests=0
 if [ "$lint" = true ]; then
-  "$python" -m ruff check . || code=1
-  shellcheck -x run.sh path.sh utils/*.sh egs/*/run.sh .ci/run || code=1
+  "$python" -m ruff check . || linters=1
+  shellcheck -x run.sh path.sh utils/*.sh egs/*/run.sh .ci/run || linters=1
 fi
 if [ "$slow" = true ]; then slow_tests=(); else slow_tests=(-m "not slow"); fi
-"$python" -m pytest ${slow_tests[@]+"${slow_tests[@]}"} "$@" || code=1
-exit "$code"
+"$python" -m pytest ${slow_tests[@]+"${slow_tests[@]}"} "$@" || tests=$?
+if [ "$linters" != 0 ]; then echo "test.sh: the linters complain, see above the tests" >&2; fi
+exit $((tests ? tests : linters))
