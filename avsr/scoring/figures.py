@@ -45,7 +45,7 @@ def save(figure: "Figure", path: Path, limit: int = LIMIT) -> None:
         figure.canvas.draw()
         picture = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())[..., :3])
         data = io.BytesIO()
-        picture.quantize(256, dither=Image.Dither.NONE).save(data, "PNG", optimize=True)
+        picture.quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(data, "PNG", optimize=True)
         if data.tell() <= limit:
             with atomic_path(Path(path)) as temporary:
                 temporary.write_bytes(data.getvalue())
@@ -59,27 +59,30 @@ def decibels(magnitude_tf: np.ndarray, floor: float = 1e-5) -> np.ndarray:
 
 
 def spectrogram_panels(panels: Sequence[tuple[str, np.ndarray]], hop_s: float = 0.01, span_db: float = 60.0,
-                       boxes: Sequence[tuple[float, float, float, float]] = ()) -> "Figure":
+                       boxes: Sequence[tuple[float, float, float, float]] = (),
+                       bin_hz: float | None = None) -> "Figure":
     """Magnitudes (frames, bins), one under another, all on one dB scale: its top is the loudest cell of all panels.
 
     `panels` holds (title, linear magnitudes) in the order clean, noisy, systems. `boxes` are dotted frames (start s,
-    end s, lowest bin, highest bin) around details, as in Figure 3 of MHCA-AVCRN and Figure 8 of AE-MSR.
+    end s, lowest, highest on the frequency axis) around details, as in Figure 3 of MHCA-AVCRN. The axis counts mel
+    bands, or shows kHz where `bin_hz`, the width of a linear bin, is given (25 Hz for the STFT of both papers).
     """
     from matplotlib.patches import Rectangle
 
     levels = [decibels(magnitude_tf) for _, magnitude_tf in panels]
     top = max(float(level_tf.max()) for level_tf in levels)
+    step = 1.0 if bin_hz is None else bin_hz / 1000.0
     figure, axes = _figure(8.0, 0.5 + 1.3 * len(panels), len(panels))
     for axis, (title, _), level_tf in zip(axes[:, 0], panels, levels, strict=True):
         frames, bins = level_tf.shape
         picture = axis.imshow(level_tf.T, origin="lower", aspect="auto", cmap="cividis", vmin=top - span_db, vmax=top,
-                              extent=(0, frames * hop_s, 0, bins), interpolation="nearest")
+                              extent=(0, frames * hop_s, 0, bins * step), interpolation="nearest")
         axis.set_title(title, fontsize=10, loc="left", pad=3)
         axis.tick_params(labelsize=8, labelbottom=axis is axes[-1, 0])
         for start, end, low, high in boxes:
             axis.add_patch(Rectangle((start, low), end - start, high - low, fill=False, ls=":", lw=1.5, ec="white"))
     axes[-1, 0].set_xlabel("time in s", fontsize=9)
-    figure.supylabel("mel band", fontsize=9)
+    figure.supylabel("mel band" if bin_hz is None else "frequency in kHz", fontsize=9)
     bar = figure.colorbar(picture, ax=axes[:, 0], pad=0.01, aspect=40)
     bar.set_label("magnitude in dB", fontsize=9)
     bar.ax.tick_params(labelsize=8)
@@ -97,42 +100,42 @@ def error_against_snr(curves: Mapping[str, Mapping[int, tuple[float, float, floa
     snrs = sorted({snr for curve in curves.values() for snr in curve})
     for k, (name, curve) in enumerate(curves.items()):
         points = sorted(curve.items())
-        x = np.array([snr for snr, _ in points]) + 0.12 * (k - (len(curves) - 1) / 2)  # bars beside one another
+        x = np.array([snr for snr, _ in points]) + 0.07 * (k - (len(curves) - 1) / 2)  # bars beside one another
         value, low, high = np.array([triple for _, triple in points], dtype=float).reshape(-1, 3).T
         reach = np.nan_to_num(np.maximum([value - low, high - value], 0.0))
         axis.errorbar(x, value, yerr=reach, label=name, capsize=2, lw=1.6, ms=5, elinewidth=0.9, **_style(k))
     for k, (name, value) in enumerate((levels or {}).items(), len(curves)):
-        axis.axhline(value, label=name, lw=1.4, color=_style(k)["color"], ls=":")
+        axis.axhline(value, label=name, lw=1.4, color="black", ls=":" if k % 2 else "-.")
     axis.set_xticks(snrs, [str(snr) for snr in snrs])
     axis.set_xlabel("SNR in dB")
     axis.set_ylabel(ylabel)
     axis.set_ylim(bottom=0)
     axis.grid(alpha=0.3)
-    figure.legend(*axis.get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside right upper")
+    figure.legend(*axis.get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside right upper",
+                  handlelength=3.5)
     return figure
 
 
-def training_curves(curves: Mapping[str, Mapping[str, np.ndarray]], ylabel: str = "loss",
+def training_curves(curves: Mapping[str, Mapping[str, np.ndarray]], valid_label: str = "validation loss",
                     relative: bool = False) -> "Figure":
-    """Training (thin, dashed) and validation (thick) of each system: name -> {"epoch", "train", "valid"} arrays.
+    """Training loss (left) and validation (right) of each system: name -> {"epoch", "train", "valid"} arrays.
 
-    `relative` divides every curve by its system's first training loss, so that losses of other units share an axis.
+    Systems of one figure share what their validation measures. `relative` divides every curve by its first value, so
+    that losses of other units share an axis.
     """
-    figure, axes = _figure(8.0, 4.2)
-    axis = axes[0, 0]
-    for k, (name, curve) in enumerate(curves.items()):
-        style = _style(k)
-        unit = float(curve["train"][np.isfinite(curve["train"])][0]) if relative else 1.0
-        axis.plot(curve["epoch"], curve["train"] / unit, color=style["color"], lw=1.0, ls="--", alpha=0.8)
-        axis.plot(curve["epoch"], curve["valid"] / unit, color=style["color"], lw=1.8, marker=style["marker"], ms=3.5,
-                  label=name)
-    axis.plot([], [], color="black", lw=1.8, label="validation")
-    axis.plot([], [], color="black", lw=1.0, ls="--", label="training")
-    axis.set_xlabel("epoch")
-    axis.set_ylabel(f"{ylabel} relative to the first epoch" if relative else ylabel)
-    axis.grid(alpha=0.3)
-    axis.locator_params(axis="x", integer=True)
-    figure.legend(*axis.get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside right upper")
+    figure, axes = _figure(9.0, 3.8, 1, 2)
+    for axis, column, label in zip(axes[0], ("train", "valid"), ("training loss", valid_label), strict=True):
+        for k, (name, curve) in enumerate(curves.items()):
+            values = np.asarray(curve[column], dtype=float)
+            finite = values[np.isfinite(values) & (values != 0)]
+            unit = float(finite[0]) if relative and finite.size else 1.0
+            axis.plot(curve["epoch"], values / unit, label=name, lw=1.6, ms=3.5, **_style(k))
+        axis.set_xlabel("epoch")
+        axis.set_title(f"{label}, relative to the first" if relative else label, fontsize=10, loc="left")
+        axis.grid(alpha=0.3)
+        axis.locator_params(axis="x", integer=True)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside right upper",
+                  handlelength=3.5)
     return figure
 
 

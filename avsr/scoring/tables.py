@@ -43,12 +43,13 @@ class Table:
     header: list[str]
     rows: list[list[str]]
     notes: list[str] = field(default_factory=list)
+    words: bool = False  # the columns hold words, not numbers
 
     def markdown(self) -> str:
         """The table under a heading of the third level. Without rows only its notes are printed."""
         parts = [f"### {self.title}", ""]
         if self.rows:
-            parts += [_line(self.header), "|---" + "|--:" * (len(self.header) - 1) + "|"]
+            parts += [_line(self.header), "|---" + ("|---" if self.words else "|--:") * (len(self.header) - 1) + "|"]
             parts += [_line(row) for row in self.rows] + [""]
         return "\n".join(parts + [line for note in self.notes for line in (note, "")])
 
@@ -164,13 +165,18 @@ def check_table(title: str, verdicts: Sequence[Verdict], names: dict[str, str]) 
     notes = [f"{counts}. The verdict follows from the "
              "measured difference alone; the last column says whether its 95 % interval (paired bootstrap over "
              "utterances) lies wholly on one side of what is asked."]
-    return Table(title, ["Check", "left", "right", "left - right", "asked", "verdict", "interval clear"], rows, notes)
+    header = ["Check", "left", "right", "left - right", "asked", "verdict", "interval clear"]
+    return Table(title, header, rows, notes, words=True)
 
 
 def provenance_table(title: str, results: Results, names: dict[str, str]) -> Table:
-    """For every row system, seed and test sets: utterances scored of total, checkpoint, command, commit."""
+    """For every row system, seed and test sets: utterances scored of total, checkpoint, command, commit.
+
+    `names` holds the printed name of every system, in the order of the rows.
+    """
     groups: dict[tuple, list[str]] = {}
-    for (system, test_set), by_seed in results.scores.items():
+    rank = {system: place for place, system in enumerate(names)}
+    for (system, test_set), by_seed in sorted(results.scores.items(), key=lambda item: rank[item[0][0]]):
         for seed, scores in by_seed.items():
             origin = scores.provenance
             checkpoint = f"`{origin.checkpoint}` {origin.checkpoint_digest}".strip() if origin.checkpoint else DASH
@@ -178,8 +184,8 @@ def provenance_table(title: str, results: Results, names: dict[str, str]) -> Tab
                    origin.decode or DASH, f"`{origin.commit}`", f"`{origin.command}`")
             groups.setdefault(key, []).append(test_set)
     rows = [[key[0], key[1], ", ".join(sets), *key[2:]] for key, sets in groups.items()]
-    return Table(title, ["System", "seed", "test sets", "scored of total", "checkpoint", "decoding", "commit",
-                         "command"], rows)
+    header = ["System", "seed", "test sets", "scored of total", "checkpoint", "decoding", "commit", "command"]
+    return Table(title, header, rows, words=True)
 
 
 def _counts(results: Results, system: str, test_set: str, seed: int) -> str:

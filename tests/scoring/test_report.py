@@ -134,6 +134,15 @@ def test_the_whole_page(tmp_path):
     assert "| EG-seq2seq V | 50.0 [50.0, 50.0] | – | – | – | – | – | 57.8 |" in wer
 
 
+def test_rows_with_another_mel_set_are_named(tmp_path):
+    put(tmp_path, "ae_tcn", "natural_0dB", stoi(70))
+    write_report(tmp_path, run(systems=(CRN, TCN)))
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "(`mel_htk`), not that of the others: TCN-AE." in text.split("### Enhancement: STOI")[1].split("###")[0]
+    full_run(tmp_path / "other")
+    assert "not that of the others" not in (tmp_path / "other" / "RESULTS.md").read_text()
+
+
 def test_the_same_scores_give_the_same_page(tmp_path):
     full_run(tmp_path)
     before = [(tmp_path / name).read_bytes() for name in ("RESULTS.md", "results.csv")]
