@@ -55,23 +55,10 @@ class WordClassifier(nn.Module):
         self.frontend = P3D50(conf.frontend)
         self.dense = nn.Linear(conf.frontend.features, conf.classes)
         self.recurrent = RecurrentHead(conf.frontend.features, conf)
-        self.frontend_frozen = False
-
-    def freeze_frontend(self, frozen: bool = True) -> None:
-        """Step 2a: the front-end gets no gradient and its batch norm stays in evaluation mode."""
-        self.frontend_frozen = frozen
-        self.frontend.requires_grad_(not frozen)
-        self.train(self.training)
-
-    def train(self, mode: bool = True) -> "WordClassifier":
-        super().train(mode)
-        self.frontend.train(mode and not self.frontend_frozen)
-        return self
 
     def logits(self, crops_bthw: Tensor, frames_b: Tensor, head: Head) -> Tensor:
         """Mouth crops (b, t, 112, 112) uint8 and the real frames of each -> (b, v)."""
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.frontend_frozen):
-            features_btd = self.frontend(crops_bthw, frames_b)
+        features_btd = self.frontend(crops_bthw, frames_b)
         if head == "recurrent":
             return self.recurrent(features_btd, frames_b)
         return self.dense(_mean_over_time(features_btd, frames_b))

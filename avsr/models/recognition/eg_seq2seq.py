@@ -26,7 +26,7 @@ from avsr.text import BOS, PAD
 class EgConf:
     """The defaults are the paper's EG-seq2seq AV."""
 
-    modalities: Literal["a", "v", "av"] = "av"
+    modality: Literal["a", "v", "av"] = "av"
     mels: int = 80
     video: int = 512  # width of the lip features
     classes: int = 41
@@ -147,15 +147,15 @@ class EgSeq2Seq(nn.Module):
     def __init__(self, conf: EgConf):
         super().__init__()
         self.conf = conf
-        self.audio_input = "a" in conf.modalities
-        self.video_input = "feats" if "v" in conf.modalities else None
+        self.audio_input = "a" in conf.modality
+        self.video_input = "feats" if "v" in conf.modality else None
         if self.audio_input:
             self.mel_input = MelInput(conf.mels, conf.input_transform)
             self.audio = AudioEncoder(conf)
         if self.video_input:
             self.video = EleAttGRU(conf.video, conf.units, 2, conf.bidirectional, conf.cell, conf.dropout)
         memory = conf.units * (2 if conf.bidirectional else 1)
-        self.decoder = Decoder(conf, len(conf.modalities), memory)
+        self.decoder = Decoder(conf, len(conf.modality), memory)
 
     def fit_statistics(self, batches: Iterable[dict]) -> None:
         """Sets the input transform's statistics from training batches (their `noisy_mel` and `frames`)."""
