@@ -94,9 +94,12 @@ def _load(job: ScoreJob) -> Any:
 def _enhanced(job: ScoreJob) -> Iterator[tuple[str, dict]]:
     """Enhancement: quality and intelligibility of the waveform, energy error of the mel magnitudes."""
     mixer = _mixer(job)
-    estimate, mel_set, multiple = _estimator(job, sorted(mixer.rows))
+    estimate, mel_set, multiple, seen = make_estimator(job, sorted(mixer.rows))
     energy = job.test_set.startswith("babble")
     for utt in sorted(mixer.rows):
+        if not seen(utt):
+            yield utt, {"reason": "no pictures of this utterance"}
+            continue
         noisy_n, clean_n = mixer.mixture(utt)
         frames = len(noisy_n) // 640
         frames -= frames % multiple
@@ -110,12 +113,13 @@ def _enhanced(job: ScoreJob) -> Iterator[tuple[str, dict]]:
         yield utt, score_utterance(clean_n, wave_n)
 
 
-def _estimator(job: ScoreJob, utts: list[str]) -> tuple[Callable, str, int]:
-    """`estimate(utt, noisy_tf, frames)` of a job, its mel set, and of how many frames lengths are a multiple."""
+def make_estimator(job: ScoreJob, utts: list[str]) -> tuple[Callable, str, int, Callable]:
+    """`estimate(utt, noisy_tf, frames)` of a job, its mel set, of how many frames lengths are a multiple, and
+    `seen(utt)`: whether it has the pictures of an utterance."""
     if job.kind != "enhance":
         # energy errors are those of AE-MSR, in its mel set; all others are compared with the AVSE systems
         mel_set = "mel_htk" if job.test_set.startswith("babble") else "mel_slaney"
-        return lambda utt, noisy_tf, frames: noisy_tf, mel_set, 5
+        return lambda utt, noisy_tf, frames: noisy_tf, mel_set, 5, lambda utt: True
     import torch
 
     model = _load(job)
@@ -131,7 +135,7 @@ def _estimator(job: ScoreJob, utts: list[str]) -> tuple[Callable, str, int]:
         with torch.inference_mode():
             return model.estimate(torch.from_numpy(noisy_tf)[None], video, torch.tensor([frames]))[0].numpy()
 
-    return estimate, model.mel_set, 5
+    return estimate, model.mel_set, 5, lambda utt: store is None or partner.get(utt, utt) in store
 
 
 def _transcripts(job: ScoreJob) -> dict[str, dict]:
@@ -166,7 +170,8 @@ def _transcripts(job: ScoreJob) -> dict[str, dict]:
                     found[utt] = characters.decode(ids)
     write_trn(job.folder / "hyp.trn", best)
     write_trn(job.folder / "ref.trn", {utt: texts[utt] for utt in utts})
-    return {utt: score_transcripts(texts[utt], best[utt], greedy[utt]) for utt in utts}
+    absent = {utt: {"reason": "wer: no lip features of this utterance"} for utt in mixer.rows}
+    return absent | {utt: score_transcripts(texts[utt], best[utt], greedy[utt]) for utt in utts}
 
 
 def _words(job: ScoreJob) -> dict[str, dict]:

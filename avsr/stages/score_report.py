@@ -17,11 +17,12 @@ from avsr.scoring import figures
 from avsr.scoring.checks import read_rules
 from avsr.scoring.report import Run, figure_folder, publish, read_training_log, wer_curves, write_report
 from avsr.scoring.results import Results
-from avsr.stages.score_jobs import ScoreJob, _estimator
+from avsr.stages.score_jobs import ScoreJob, make_estimator
 from avsr.stages.train_system import ROOT
 
 log = logging.getLogger("avsr")
 FIGURE_SET = "speech_-5dB"
+STAGES = {"lipread": 5, "enhance": 6, "recognise": 7, "joint": 8}
 
 
 def write_all(args: argparse.Namespace, conf: Any, run: Run) -> None:
@@ -53,17 +54,23 @@ def _curves(args: argparse.Namespace, run: Run, results: Results, folder: Path) 
     if curves:
         figures.save(figures.error_against_snr(curves, levels=levels), folder / "wer.png")
         drawn.append(("wer.png", "WER against SNR, babble"))
-    logs = {}
+    for kind, label in (("lipread", "accuracy"), ("enhance", "loss"), ("recognise", "loss"), ("joint", "loss")):
+        logs = dict(_logs(args, run, kind))
+        if logs:
+            name = f"training_{kind}.png"
+            figures.save(figures.training_curves(logs, relative=True, valid_label=f"validation {label}"), folder / name)
+            drawn.append((name, f"Training of stage {STAGES[kind]} by epoch, relative to the first value"))
+    return drawn
+
+
+def _logs(args: argparse.Namespace, run: Run, kind: str):
     for system in run.systems:
         path = args.work_dir / "exp" / system.id / f"seed{args.seed}" / "log.csv"
-        try:
-            logs[system.name] = read_training_log(path)
-        except (AvsrError, OSError):
-            continue
-    if logs:
-        figures.save(figures.training_curves(logs, relative=True), folder / "training.png")
-        drawn.append(("training.png", "Training (dashed) and validation loss by epoch, relative to the first"))
-    return drawn
+        if system.kind == kind and path.exists():
+            try:
+                yield system.name, read_training_log(path)
+            except AvsrError as error:
+                log.warning("%s", error)
 
 
 def _spectrograms(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -> list[tuple[str, str]]:
@@ -82,10 +89,10 @@ def _spectrograms(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -
         if system.kind != "enhance" or system.mel_set != "mel_slaney" or not checkpoint.exists():
             continue
         job = ScoreJob(system.id, "enhance", args.seed, FIGURE_SET, args.work_dir, checkpoint, None)
-        estimate, mel_set, _ = _estimator(job, [utt])
+        estimate, mel_set, _, _ = make_estimator(job, [utt])
         panels.append((system.name, _wave(noisy_n, estimate(utt, mel(noisy_n, mel_set), frames), mel_set, conf.recon)))
     spectra = [(title, np.abs(stft(wave_n))) for title, wave_n in panels]
-    figures.save(figures.spectrogram_panels(spectra), folder / "spectrograms.png")
+    figures.save(figures.spectrogram_panels(spectra, bin_hz=25), folder / "spectrograms.png")
     return [("spectrograms.png", f"Utterance {utt}, competing talker at -5 dB")]
 
 
