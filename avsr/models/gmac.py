@@ -4,6 +4,7 @@ torch's own counter sees every convolution and matrix product, but an `nn.LSTM` 
 as nothing (or as products, depending on the build), so recurrent layers are counted here by their equations.
 """
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -11,6 +12,13 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+
+def _inplace_product(target: torch.Size, left: torch.Size, right: torch.Size, *args: object, **_: object) -> int:
+    """Floating-point operations of addmm_ and baddbmm_, which torch's counter leaves out."""
+    return 2 * math.prod(left) * right[-1]
+
+
+INPLACE = {torch.ops.aten.addmm_: _inplace_product, torch.ops.aten.baddbmm_: _inplace_product}
 RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
 
 
@@ -21,7 +29,7 @@ def multiply_adds(model: nn.Module, run: Callable[[], object]) -> int:
     """
     was_training = model.training
     model.eval()
-    counter = FlopCounterMode(display=False)
+    counter = FlopCounterMode(display=False, custom_mapping=INPLACE)
     recurrent = {"by_hand": 0, "seen": 0}
     try:
         with torch.no_grad(), counter, _watched(model, counter, recurrent):

@@ -1,0 +1,151 @@
+"""Systems from YAML, their networks, the listing and the check."""
+
+import subprocess
+import sys
+
+import pytest
+
+from avsr.errors import UsageError
+from avsr.models import listing
+from avsr.models.__main__ import main
+from avsr.models.registry import build_model
+from avsr.models.systems import PRESETS, load_system, system_ids, training_conf
+
+AVSE = (
+    "audio_only_crn",
+    "mhca_avcrn",
+    "mhca_avcrn_wo_balancing",
+    "mhca_avcrn_wo_filtering",
+    "mhca_avcrn_wo_2stage",
+    "mhca_avcrn_gate_concat",
+)
+
+
+def write(folder, name, text):
+    (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
+
+
+def test_every_system_has_every_preset_and_a_protocol():
+    ids = system_ids()
+    assert set(AVSE) <= set(ids)
+    for name in ids:
+        for preset in PRESETS:
+            system = load_system(name, preset)
+            assert system.id == name and system.name and system.row and system.model["type"]
+        assert training_conf(system).all_phases()
+
+
+def test_an_ablation_extends_the_full_system():
+    full, part = load_system("mhca_avcrn", "small"), load_system("mhca_avcrn_wo_2stage", "small")
+    assert part.model == full.model | {"balancing": False, "filtering": False}
+    assert part.name != full.name and part.training == full.training
+
+
+def test_presets_and_sets():
+    assert load_system("mhca_avcrn", "tiny").model["lstm"] == 64
+    system = load_system("mhca_avcrn", "tiny", ["model.lstm=8", "model.heads=1", "train.lr=1e-3", "train.batch=4"])
+    assert (system.model["lstm"], system.model["heads"]) == (8, 1)
+    assert (training_conf(system).lr, training_conf(system).batch) == (1e-3, 4)
+    model = build_model(system.model)
+    assert model.lstm.hidden_size == 8 and model.conf.heads == 1
+
+
+def test_a_joint_system_holds_its_parts(tmp_path):
+    write(tmp_path, "ae_x", "{name: X, kind: enhance, model: {type: ae}, presets: {base: {}, tiny: {hidden: 40}}}")
+    write(tmp_path, "eg_x", "{name: Y, kind: recognise, model: {type: eg_seq2seq}, presets: {tiny: {conv: 64}}}")
+    write(tmp_path, "both", "{name: XY, kind: joint, enhancer: ae_x, recogniser: eg_x, training: joint}")
+    system = load_system("both", "tiny", ["model.recogniser.units=32"], [tmp_path])
+    assert system.model == {
+        "type": "joint",
+        "enhancer": {"type": "ae", "hidden": 40},
+        "recogniser": {"type": "eg_seq2seq", "conv": 64, "units": 32},
+    }
+    model = build_model(system.model)
+    assert model.recogniser.conf.units == 32 and not any(p.requires_grad for p in model.enhancer.parameters())
+    with pytest.raises(UsageError, match="eg_x: no preset 'base'"):
+        load_system("both", "base", (), [tmp_path])
+
+
+def test_a_recipe_overrides_a_system(tmp_path):
+    write(tmp_path, "mhca_avcrn", "{name: Ours, kind: enhance, model: {type: mhca_avcrn}, presets: {tiny: {lstm: 9}}}")
+    assert load_system("mhca_avcrn", "tiny", (), [tmp_path]).model == {"type": "mhca_avcrn", "lstm": 9}
+    assert load_system("mhca_avcrn_wo_2stage", "tiny", (), [tmp_path]).model["lstm"] == 9  # its parent is found there
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{extends: nothing_like_it}", "no system 'nothing_like_it'"),
+        ("{extends: bad}", "extends itself"),
+        ("{name: B, kind: enhance, model: {type: ae}, colour: red}", "unknown key 'colour'"),
+        ("{name: B, kind: enhancer, model: {type: ae}}", "'enhancer' is none of"),
+        ("{name: B, kind: enhance}", "model.*type"),
+        ("{name: B, kind: enhance, model: {type: mhca}}", "no model type 'mhca'"),
+        ("{name: B, kind: enhance, model: {type: mhca_avcrn, hed: mask}}", "unknown key 'hed'; did you mean 'head'"),
+        ("{name: B, kind: enhance, model: {type: mhca_avcrn, heads: 1.5}}", "heads: must be a whole number"),
+        ("{name: B, kind: enhance, model: {type: mhca_avcrn, head: softmax}}", "'softmax' is none of"),
+        ("{name: B, kind: enhance, model: {type: mhca_avcrn, channels: [1, 2]}}", "must have 5 values"),
+        ("{name: B, kind: enhance, model: {type: mhca_avcrn}, presets: {tiny: 3}}", "presets must be"),
+        ("{name: B, kind: enhance, model: {type: mhca_avcrn}, presets: {huge: {}}}", "no preset 'tiny'"),
+        ("{name: B, kind: joint, enhancer: ae_tcn}", "names its 'recogniser'"),
+        ("[1, 2]", "must be a mapping"),
+        ("{name: B", "not valid YAML"),
+    ],
+)
+def test_what_is_wrong_with_a_system_is_said_in_one_line(tmp_path, text, message):
+    write(tmp_path, "bad", text)
+    with pytest.raises(UsageError, match=message) as caught:
+        build_model(load_system("bad", "tiny", (), [tmp_path]).model)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_ids_and_sets():
+    with pytest.raises(UsageError, match="no system 'mhca_avcn'; near names: mhca_avcrn"):
+        load_system("mhca_avcn")
+    with pytest.raises(UsageError, match="--set modl.heads=1: a system's keys start with model, train"):
+        load_system("mhca_avcrn", "tiny", ["modl.heads=1"])
+
+
+def test_small_and_tiny_cost_as_much_as_the_proposed_system():
+    """design: Audio-only CRN within 20 % of MHCA-AVCRN in multiply-adds."""
+    for preset in ("small", "tiny"):
+        systems = [load_system(name, preset) for name in ("audio_only_crn", "mhca_avcrn")]
+        ours, full = (listing.gmac_per_second(system, build_model(system.model)) for system in systems)
+        assert abs(ours / full - 1) < 0.2
+
+
+def test_table(capsys):
+    assert main(["--preset", "all", "--only", "mhca_avcrn", "--only", "audio_only_crn"]) == 0
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.splitlines()]
+    assert ["mhca_avcrn", "MHCA-AVCRN", "base", "20,730,123", "2.730"] in [row[:5] for row in rows]
+    assert [row[3] for row in rows if row[:1] == ["audio_only_crn"]] == ["base", "small", "tiny"]
+    assert [row[2] for row in rows if row[:1] == ["mhca_avcrn"]] == ["base", "small", "tiny"]
+
+
+def test_table_of_an_unknown_system(capsys):
+    assert main(["--only", "mhca_avcn"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", AVSE)
+def test_check_builds_and_steps(name, capsys):
+    assert main(["--check", "--only", name]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in out] == ["ok"] * 4 + ["all"]
+
+
+def test_check_reports_what_is_broken_and_goes_on(tmp_path, monkeypatch, capsys):
+    write(tmp_path, "aa_bad", "{extends: audio_only_crn, model: {hed: mask}}")
+    write(tmp_path, "zz_good", "{extends: audio_only_crn}")
+    monkeypatch.setattr(listing, "recipe_folders", lambda kind: [tmp_path] if kind == "systems" else [])
+    assert listing.check(["aa_bad", "zz_good"]) == 1
+    out = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in out] == ["FAILED"] * 3 + ["ok"] * 5 + ["3"]
+    assert "did you mean 'head'" in out[0]
+
+
+def test_systems_are_read_without_torch():
+    code = "import sys, avsr.models.systems as s; s.load_system('mhca_avcrn'); print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert found.stdout.strip() == "False"
