@@ -1,0 +1,26 @@
+"""Luong attention against its equations for one query at a time."""
+
+import torch
+
+from avsr.layers.attention import LuongAttention
+
+
+def test_is_a_softmax_of_dot_products_over_the_real_frames():
+    torch.manual_seed(1)
+    attention = LuongAttention(stack=2, memory=6, units=4).double()
+    memory = torch.randn(2, 3, 5, 6, dtype=torch.float64)
+    query = torch.randn(2, 3 * 2, 4, dtype=torch.float64)  # two hypotheses of each of three utterances
+    lengths = [5, 2, 1]
+    penalty = torch.zeros(3, 5, dtype=torch.float64)
+    for row, length in enumerate(lengths):
+        penalty[row, length:] = -torch.inf
+    out, weights = attention(query, attention.keys(memory), penalty)
+    for k in range(2):
+        for n in range(6):
+            b = n // 2
+            keys = memory[k, b, : lengths[b]] @ attention.memory.weight[k].T
+            alpha = torch.softmax(keys @ query[k, n], dim=0)
+            expected = torch.tanh(attention.combine.weight[k] @ torch.cat([query[k, n], alpha @ keys]))
+            torch.testing.assert_close(out[k, n], expected)
+            torch.testing.assert_close(weights[k, b, n % 2, : lengths[b]], alpha)
+            assert (weights[k, b, n % 2, lengths[b] :] == 0).all()

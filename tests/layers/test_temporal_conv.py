@@ -1,0 +1,47 @@
+"""The 1-D residual block against torch's own convolutions of one clip."""
+
+import pytest
+import torch
+from torch.nn import functional
+
+from avsr.layers.temporal_conv import ResConv
+
+
+@pytest.mark.parametrize("c_out", [6, 10])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_is_relu_of_norm_of_separable_convolution_plus_skip(stride, c_out):
+    torch.manual_seed(1)
+    block = ResConv(6, c_out, stride).double().eval()
+    block.norm.running_mean.normal_()
+    block.norm.running_var.uniform_(0.5, 2)
+    x = torch.randn(1, 8, 6, dtype=torch.float64)
+    y = functional.conv1d(x.mT, block.depthwise.weight, stride=stride, padding=2, groups=6)
+    y = functional.conv1d(y, block.pointwise.weight.unsqueeze(2), block.pointwise.bias)
+    mean, deviation = block.norm.running_mean, (block.norm.running_var + 1e-5).sqrt()
+    y = torch.relu((y - mean[:, None]) / deviation[:, None])
+    skip = x.mT if stride == 1 else (x.mT[..., 0::2] + x.mT[..., 1::2]) / 2
+    if c_out != 6:
+        skip = functional.conv1d(skip, block.project.weight.unsqueeze(2), block.project.bias)
+    torch.testing.assert_close(block(x, torch.tensor([8])), (y + skip).mT)
+
+
+def test_padding_changes_neither_output_nor_statistics():
+    torch.manual_seed(2)
+    x = torch.randn(2, 8, 6)
+    dirty = x.clone()
+    dirty[1, 4:] = 100.0
+    alone, padded = ResConv(6, 10, 2), ResConv(6, 10, 2)
+    padded.load_state_dict(alone.state_dict())
+    out = padded(dirty, torch.tensor([8, 4]))
+    clean = x.clone()
+    clean[1, 4:] = 0.0
+    torch.testing.assert_close(out, alone(clean, torch.tensor([8, 4])))
+    alone.eval(), padded.eval()
+    torch.testing.assert_close(padded(dirty, torch.tensor([8, 4]))[1, :2], alone(x[1:, :4], torch.tensor([4]))[0])
+    assert (out[1, 2:] == 0).all()
+
+
+def test_number_of_parameters():
+    with torch.device("meta"):
+        assert sum(p.numel() for p in ResConv(1536, 1536, 1).parameters()) == 2_371_584
+        assert sum(p.numel() for p in ResConv(1536, 1536, 2).parameters()) == 2_371_584
