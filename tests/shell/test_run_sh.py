@@ -6,6 +6,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -190,9 +191,9 @@ def test_a_failing_stage_ends_the_run_with_its_code(run, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_is_handed_on_to_the_stage(checkout, tmp_path, number):
     """The stage sees the signal even where run.sh alone got it, may finish, and no further stage starts."""
-    fake = tmp_path / "python"
-    fake.write_text(f"""#!{shutil.which("python3")}
-import signal, sys, time
+    fake, program = tmp_path / "python", tmp_path / "stage.py"
+    fake.write_text(f"""#!/usr/bin/env bash\nexec {shlex.quote(sys.executable)} '{program}' "$@"\n""")
+    program.write_text(f"""import signal, sys, time
 if sys.argv[1] != "-m":
     sys.exit(0)
 def stop(number, frame):

@@ -1,0 +1,46 @@
+"""The commands that run.sh prints are those that the stages take: every option of theirs is known to its stage."""
+
+import importlib
+import os
+import shlex
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from avsr.stages import common
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("recipe, preset", [("mini", "smoke"), ("grid", "smoke")])
+def test_stages_take_what_run_sh_gives(recipe, preset, tmp_path, monkeypatch):
+    (tmp_path / "best.pt").touch()
+    words = ["--recipe", recipe, "--preset", preset, "--work-dir", tmp_path / "work", "--publish", "true"]
+    for option in ("--corpus-dir", "--noise-dir", "--speech-dir"):
+        words += [option, tmp_path]
+    for option in ("--frontend", "--checkpoint"):
+        words += [option, tmp_path / "best.pt"]
+    words += ["--systems", "ae_tcn eg_av", "--dry-run", "true"]
+    command = ["bash", ROOT / "run.sh", *words]
+    environment = {**os.environ, "AVSR_PYTHON": "python3"}
+    printed = subprocess.run(command, capture_output=True, text=True, check=True, env=environment).stdout
+    taken = []
+
+    def only_parse(parser, body, argv=None):
+        taken.append(parser.parse_args(argv))
+        return 0
+
+    monkeypatch.setattr(common, "run", only_parse)
+    for line in printed.splitlines():
+        _, _, name, *arguments = shlex.split(line)
+        module = importlib.import_module(name)
+        if hasattr(module, "run"):
+            monkeypatch.setattr(module, "run", only_parse)
+        assert module.main(arguments) == 0
+    assert len(taken) == 9
+    assert all(path.is_file() for args in taken for path in args.config)
+    assert taken[0].corpus == recipe
+    assert [args.systems for args in taken[5:]] == ["ae_tcn eg_av"] * 4
+    assert taken[8].checkpoint == tmp_path / "best.pt"
+    assert taken[8].recipe_dir == ROOT / "egs" / recipe
