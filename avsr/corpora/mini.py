@@ -1,0 +1,270 @@
+"""The mini corpus: synthetic talking faces that say sentences of GRID's grammar, in GRID's layout.
+
+    python -m avsr.corpora.mini --out DIR --train 600 --valid 60 --test 100 --seed 0 --nj 2
+
+It is made, not recorded: voices of espeak-ng and variants of one public-domain portrait, moved by the phonemes. Every
+number measured on it is to be called synthetic. Speakers of one split appear in no other.
+"""
+
+import argparse
+import errno
+import json
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from avsr.config import to_dict
+from avsr.corpora.grid import GRAMMAR, sentence
+from avsr.corpora.synthesis.clip import Picture, Talker, make_clip
+from avsr.corpora.synthesis.motion import Articulation
+from avsr.corpora.synthesis.write import grid_files, write_grid
+from avsr.errors import AvsrError, UsageError
+from avsr.rng import rng
+from avsr.signals import Stopped, install
+from avsr.storage.atomic import remove_leftovers, write_json, write_text
+
+SPLITS = ("train", "valid", "test")
+VERSION = 1  # of the generator: a change of what it makes from the same seed and configuration
+LAYOUTS = {"grid": (write_grid, grid_files)}
+SAID = {"a": "[['eI]]"}  # the letter; read as text it would be the article
+CHUNK = 20  # utterances of one speaker that a process makes at once
+
+# Voices of espeak-ng that differ clearly, men's (m) and women's (f) in every split. The number is that of the face.
+VOICES = {
+    "train": ("m1", "f1", "m3", "linda", "adam", "f5", "m8", "shelby", "klatt", "david"),
+    "valid": ("edward", "Annie"),
+    "test": ("m5", "f4", "m7", "f2"),
+}
+
+README = """This corpus is synthetic. No person said these sentences; call every number measured on it synthetic.
+
+Made by `python -m avsr.corpora.mini` ({counts} utterances for training, validation, test; seed {seed}).
+Sentences: the grammar of the GRID corpus, six words; the file's name spells them (bbaf2n = bin blue at f two now).
+Layout: <speaker>/<name>.mpg (MPEG-1 {width}x{height}, {fps:g} frames a second, MP2 44.1 kHz stereo) and
+<speaker>/<name>.align (start, end in 1/25000 s, word). splits.json lists the utterances (<speaker>-<name>) of each
+split; no speaker is in two. corpus.json holds the configuration.
+Faces: variants of NASA's portrait of the astronaut Eileen Collins (public domain, as shipped with scikit-image).
+Voices: espeak-ng's own American English voices; the program is under GPL-3.0-or-later, the sound it makes is not.
+"""
+
+
+@dataclass(frozen=True)
+class MiniConf:
+    """What the corpus holds. Speakers: at most so many a split, none in two splits."""
+
+    train: int = 600
+    valid: int = 60
+    test: int = 100
+    train_speakers: int = 10
+    valid_speakers: int = 2
+    test_speakers: int = 4
+    layout: str = "grid"
+    picture: Picture = field(default_factory=Picture)
+    articulation: Articulation = field(default_factory=Articulation)
+
+
+@dataclass(frozen=True)
+class MiniUtterance:
+    """One sentence of the corpus; `name` is the six letters that spell it."""
+
+    name: str
+    talker: Talker
+    split: str
+
+    @property
+    def id(self) -> str:
+        """<speaker>-<name>."""
+        return f"{self.talker.name}-{self.name}"
+
+    @property
+    def text(self) -> str:
+        """The six words."""
+        return sentence(self.name)
+
+
+@dataclass(frozen=True)
+class MiniCorpus:
+    """Where the corpus lies and what is in it."""
+
+    folder: Path
+    utterances: tuple[MiniUtterance, ...]
+
+
+def listing(conf: MiniConf, seed: int) -> tuple[MiniUtterance, ...]:
+    """All utterances: each split has every word of the grammar equally often, and no sentence comes twice at all.
+
+    Raises UsageError for counts that cannot be made."""
+    _check(conf)
+    utterances, taken, number = [], set(), 0
+    for split in SPLITS:
+        count = getattr(conf, split)
+        speakers = min(count, getattr(conf, f"{split}_speakers"))
+        talkers = [Talker(f"m{number + n + 1:02d}", voice, number + n) for n, voice in enumerate(VOICES[split])]
+        number += len(talkers)
+        for index, name in enumerate(_names(count, taken, seed, split)):
+            utterances.append(MiniUtterance(name, talkers[index % speakers], split))
+    return tuple(sorted(utterances, key=lambda utt: utt.id))
+
+
+def make_corpus(folder: Path, conf: MiniConf | None = None, seed: int = 0, nj: int = 1) -> MiniCorpus:
+    """Makes the corpus in `folder`, or what is not there yet of it, with `nj` processes. Same seed, same bytes.
+
+    Raises AvsrError when the folder cannot be written, holds something else, or the disk is full.
+    """
+    folder, conf = Path(folder), conf or MiniConf()
+    utterances = listing(conf, seed)
+    try:
+        _claim(folder, {"version": VERSION, "seed": seed, "conf": to_dict(conf)})
+        files_of = LAYOUTS[conf.layout][1]
+        wanted = [utt for utt in utterances if not all(f.exists() for f in files_of(folder, utt.talker.name, utt.name))]
+        _make(folder, conf, seed, wanted, nj)
+        _finish(folder, conf, seed, utterances)
+    except OSError as error:
+        raise _plain(folder, error) from None
+    return MiniCorpus(folder, utterances)
+
+
+def make_utterance(conf: MiniConf, seed: int, utt: MiniUtterance):
+    """The clip of one utterance (synthesis.clip.Clip)."""
+    words = [(word, SAID.get(word, word)) for word in utt.text.split()]
+    return make_clip(words, utt.talker, conf.picture, conf.articulation, seed, utt.id)
+
+
+def _check(conf: MiniConf) -> None:
+    for split in SPLITS:
+        if getattr(conf, split) < 1:
+            raise UsageError(f"mini corpus: {split} must be at least 1 utterance, not {getattr(conf, split)}")
+        if not 1 <= getattr(conf, f"{split}_speakers") <= len(VOICES[split]):
+            raise UsageError(f"mini corpus: {split}_speakers must be 1 to {len(VOICES[split])}")
+    if conf.layout not in LAYOUTS:
+        raise UsageError(f"mini corpus: layout {conf.layout!r} is unknown; layouts: {' '.join(LAYOUTS)}")
+    if conf.train + conf.valid + conf.test > 20_000:
+        raise UsageError("mini corpus: at most 20000 utterances, as GRID's grammar has 64000 sentences")
+
+
+def _names(count: int, taken: set[str], seed: int, split: str) -> Iterator[str]:
+    columns = []
+    for place, words in enumerate(GRAMMAR):
+        chance = rng(seed, split, place, "mini sentences")
+        letters = [list(words)[i] for _ in range(-(-count // len(words))) for i in chance.permutation(len(words))]
+        columns.append([letters[i] for i in chance.permutation(count)])
+    order = list(GRAMMAR[3])
+    for letters in zip(*columns, strict=True):
+        name = "".join(letters)
+        while name in taken:
+            name = name[:3] + order[(order.index(name[3]) + 1) % len(order)] + name[4:]
+        taken.add(name)
+        yield name
+
+
+def _claim(folder: Path, made_from: dict) -> None:
+    """Writes down what the folder is for; refuses one that is for something else."""
+    claim = folder / "corpus.json"
+    made_from = json.loads(json.dumps(made_from))
+    if claim.exists():
+        try:
+            found = json.loads(claim.read_text(encoding="utf-8"))
+        except ValueError:
+            found = None
+        if found != made_from:
+            raise AvsrError(f"{folder}: holds a corpus of another seed or configuration; delete it or name a new one")
+    elif folder.is_dir() and any(folder.iterdir()):
+        raise AvsrError(f"{folder}: is not empty and holds no mini corpus (no corpus.json); name a new folder")
+    else:
+        write_json(claim, made_from)
+
+
+def _make(folder: Path, conf: MiniConf, seed: int, wanted: Sequence[MiniUtterance], nj: int) -> None:
+    chunks: list[list[MiniUtterance]] = []
+    for utt in wanted:
+        if chunks and chunks[-1][0].talker == utt.talker and len(chunks[-1]) < CHUNK:
+            chunks[-1].append(utt)
+        else:
+            chunks.append([utt])
+    done = 0
+    for count in _spread(folder, conf, seed, chunks, min(nj, len(chunks))):
+        done += count
+        if sys.stderr.isatty():
+            print(f"\rmini corpus: {done} of {len(wanted)} clips", end="", file=sys.stderr, flush=True)
+    if wanted and sys.stderr.isatty():
+        print(file=sys.stderr)
+
+
+def _spread(folder: Path, conf: MiniConf, seed: int, chunks: Sequence[list[MiniUtterance]], nj: int) -> Iterator[int]:
+    """Makes chunks in `nj` processes; yields how many clips each had."""
+    if nj <= 1:
+        yield from (_make_chunk(folder, conf, seed, chunk) for chunk in chunks)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(nj, context, initializer=_start) as pool:
+        try:
+            for future in [pool.submit(_make_chunk, folder, conf, seed, chunk) for chunk in chunks]:
+                yield future.result()
+        except BrokenProcessPool:
+            raise AvsrError("a process of the mini corpus was killed (out of memory?); run again to go on") from None
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in multiprocessing.active_children():
+                child.terminate()
+            raise
+
+
+def _start() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
+
+
+def _make_chunk(folder: Path, conf: MiniConf, seed: int, chunk: Sequence[MiniUtterance]) -> int:
+    write = LAYOUTS[conf.layout][0]
+    for utt in chunk:
+        write(folder, utt.name, make_utterance(conf, seed, utt))
+    return len(chunk)
+
+
+def _finish(folder: Path, conf: MiniConf, seed: int, utterances: Sequence[MiniUtterance]) -> None:
+    """README and, last, the list of splits: where that is, the corpus is whole."""
+    if (folder / "splits.json").exists():
+        return
+    for speaker in {utt.talker.name for utt in utterances}:
+        remove_leftovers(folder / speaker)
+    picture, counts = conf.picture, f"{conf.train}, {conf.valid}, {conf.test}"
+    size = {"width": picture.width, "height": picture.height, "fps": picture.fps}
+    write_text(folder / "README.txt", README.format(counts=counts, seed=seed, **size))
+    write_json(folder / "splits.json", {split: [u.id for u in utterances if u.split == split] for split in SPLITS})
+
+
+def _plain(folder: Path, error: OSError) -> AvsrError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return AvsrError(f"{folder}: the disk is full; free 300 kB for every clip and run again, it goes on from there")
+    return AvsrError(f"{folder}: cannot be written ({os.strerror(error.errno or 0)}); name a folder that can")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    parser = argparse.ArgumentParser("python -m avsr.corpora.mini", description=__doc__.split("\n")[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder of the corpus; what is there is kept")
+    for split in SPLITS:
+        parser.add_argument(f"--{split}", type=int, default=getattr(MiniConf, split), help="utterances (%(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of all chances (%(default)s)")
+    parser.add_argument("--nj", type=int, default=1, help="processes (%(default)s)")
+    args = parser.parse_args(argv)
+    install()
+    try:
+        corpus = make_corpus(args.out, MiniConf(args.train, args.valid, args.test), args.seed, args.nj)
+    except AvsrError as error:
+        print(f"mini: {error}", file=sys.stderr)
+        return error.exit_code
+    except Stopped as stop:
+        print(f"mini: {stop}; run again to go on", file=sys.stderr)
+        return stop.exit_code
+    print(f"{corpus.folder}: {len(corpus.utterances)} synthetic utterances")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

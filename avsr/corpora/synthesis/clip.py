@@ -1,0 +1,112 @@
+"""One synthetic utterance, before it is written in any corpus's layout."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from avsr.corpora.synthesis.face import Face, make_face
+from avsr.corpora.synthesis.motion import Articulation, mouth_curves
+from avsr.corpora.synthesis.render import lip_distance, mouth_width, render
+from avsr.corpora.synthesis.voice import speak
+from avsr.rng import rng
+
+Times = tuple[tuple[float, float, str], ...]  # (start s, end s, name)
+
+RATE = 44_100  # as GRID's sound
+QUIET = 0.22  # least seconds of silence before and after speech
+LEVEL = 0.08  # root mean square of speech
+ROOM = 0.0004  # root mean square of the room's noise
+SLICE = 5  # frames: clips are as long as a whole number of them
+
+
+@dataclass(frozen=True)
+class Talker:
+    """A speaker: a voice of espeak-ng and a variant of the face."""
+
+    name: str
+    voice: str
+    face: int
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Size in pixels, frames a second, and how far apart the faces are."""
+
+    width: int = 360
+    height: int = 288
+    fps: float = 25.0
+    amplitude: float = 1.0
+
+
+@dataclass(frozen=True)
+class Clip:
+    """Picture, sound, and what is known about them.
+
+    frames_thwc: (T, h, w, 3) uint8 RGB at `fps`; wave: (n,) float32 at `rate`, as long as the picture;
+    opening_t, width_t: (T,) the curves that drove the mouth: pixels between the lips, width as a share of that at rest.
+    """
+
+    frames_thwc: np.ndarray
+    fps: float
+    wave: np.ndarray
+    rate: int
+    text: str
+    speaker: str
+    words: Times
+    phones: Times
+    opening_t: np.ndarray
+    width_t: np.ndarray
+
+    @property
+    def seconds(self) -> float:
+        """Length of the picture."""
+        return len(self.frames_thwc) / self.fps
+
+
+def make_clip(
+    words: Sequence[tuple[str, str]], talker: Talker, picture: Picture, articulation: Articulation, *key: object
+) -> Clip:
+    """Speaks and shows a sentence of (word, how to say it) pairs; `key` (seed, utterance) seeds all its chances."""
+    chance = rng(*key, "voice")
+    speech = speak(words, talker.voice, int(chance.integers(145, 171)), int(chance.integers(44, 57)))
+    spoken = len(speech.wave) / speech.rate
+    frames = SLICE * int(np.ceil((spoken + 2 * QUIET) * picture.fps / SLICE))
+    start = QUIET + chance.uniform() * (frames / picture.fps - spoken - 2 * QUIET)
+    place = round(start * RATE)
+    start = place / RATE
+    wave = _sound(speech.wave, speech.rate, place, round(frames / picture.fps * RATE), chance)
+
+    phones = tuple((start + a, start + b, name) for a, b, name in speech.phones)
+    curves = mouth_curves(phones, frames, picture.fps, articulation, rng(*key, "mouth"))
+    face = _face(talker.face, picture)
+    return Clip(
+        frames_thwc=render(face, curves, picture.fps, rng(*key, "head")),
+        fps=picture.fps,
+        wave=wave,
+        rate=RATE,
+        text=" ".join(word for word, _ in words),
+        speaker=talker.name,
+        words=tuple((start + a, start + b, word) for a, b, word in speech.words),
+        phones=phones,
+        opening_t=lip_distance(face, curves),
+        width_t=mouth_width(curves),
+    )
+
+
+@lru_cache(maxsize=2)
+def _face(number: int, picture: Picture) -> Face:
+    return make_face(number, picture.width, picture.height, picture.amplitude)
+
+
+def _sound(speech: np.ndarray, rate: int, place: int, samples: int, chance: np.random.Generator) -> np.ndarray:
+    """Speech at LEVEL, put `place` samples into the noise of a room: (samples,) float32."""
+    from scipy.signal import resample_poly
+
+    louder = resample_poly(speech.astype(np.float64), RATE // rate, 1)
+    louder *= LEVEL / np.sqrt(np.mean(louder**2))
+    louder *= min(1.0, 0.9 / np.abs(louder).max())
+    wave = ROOM * chance.standard_normal(samples)
+    wave[place : place + len(louder)] += louder[: samples - place]
+    return wave.astype(np.float32)

@@ -1,0 +1,86 @@
+"""Writes clips in the layouts of corpora. Each layout is one function from a clip to its files."""
+
+import io
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from avsr.corpora.synthesis.clip import Clip
+from avsr.storage.atomic import atomic_path, write_text
+
+ALIGN_UNIT = 25_000  # of GRID's .align files, per second
+MP2_FRAME, MP2_DELAY = 1152, 481  # samples of a frame; how late the encoder's sound is, made up for here
+
+
+def write_grid(folder: Path, name: str, clip: Clip) -> None:
+    """`<folder>/<speaker>/<name>.mpg` (MPEG-1, MP2 stereo) and `.align` (start, end in 1/25000 s, word).
+
+    The video is written last: where it is there, the utterance is whole. Raises OSError when it cannot be written.
+    """
+    place = Path(folder) / clip.speaker
+    write_text(place / f"{name}.align", align(clip))
+    video = encode_mpeg1(clip)
+    with atomic_path(place / f"{name}.mpg") as temporary:
+        temporary.write_bytes(video)
+
+
+def grid_files(folder: Path, speaker: str, name: str) -> tuple[Path, Path]:
+    """The files of an utterance in GRID's layout."""
+    return Path(folder) / speaker / f"{name}.mpg", Path(folder) / speaker / f"{name}.align"
+
+
+def align(clip: Clip) -> str:
+    """The words and the silences around them, one a line, in GRID's units."""
+    edges = [round(clip.words[0][0] * ALIGN_UNIT)] + [round(end * ALIGN_UNIT) for _, end, _ in clip.words]
+    lines = [f"0 {edges[0]} sil"]
+    lines += [f"{a} {b} {word}" for a, b, (_, _, word) in zip(edges, edges[1:], clip.words, strict=False)]
+    lines.append(f"{edges[-1]} {round(clip.seconds * ALIGN_UNIT)} sil")
+    return "\n".join(lines) + "\n"
+
+
+def encode_mpeg1(clip: Clip) -> bytes:
+    """MPEG-1 video and MP2 sound (two equal channels) in a program stream, as GRID's `.mpg`. The same clip gives the
+    same bytes; the sound is up to one MP2 frame (26 ms) longer than the picture."""
+    import av
+
+    file = io.BytesIO()  # so that a full disk is met by a plain write, which always says so
+    with av.open(file, "w", format="mpeg", options={"preload": "0"}) as container:
+        rate = Fraction(clip.fps).limit_denominator(1001)
+        video = container.add_stream("mpeg1video", rate=rate)
+        video.height, video.width = clip.frames_thwc.shape[1:3]
+        video.pix_fmt = "yuv420p"
+        video.gop_size = 12
+        video.codec_context.thread_count = 1
+        video.codec_context.options = {"qmin": "2", "qmax": "6", "flags": "+bitexact"}
+        video.bit_rate = 1_200_000
+        sound = container.add_stream("mp2", rate=clip.rate, layout="stereo")
+        sound.bit_rate = 192_000
+        packets = []
+        for number, picture in enumerate(clip.frames_thwc):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+            frame.pts, frame.time_base = number, 1 / rate
+            packets += [(packet.dts * packet.time_base, packet) for packet in video.encode(frame)]
+        packets += [(packet.dts * packet.time_base, packet) for packet in video.encode(None)]
+        packets += [(packet.dts * packet.time_base, packet) for packet in _encode_sound(sound, clip)]
+        for _, packet in sorted(packets, key=lambda item: item[0]):
+            container.mux(packet)
+    return file.getvalue()
+
+
+def _encode_sound(stream, clip: Clip) -> list:
+    """MP2 packets whose decoded samples begin with the picture."""
+    import av
+
+    frames = -(-round(clip.seconds * clip.rate) // MP2_FRAME)
+    wave = np.zeros(frames * MP2_FRAME, np.int16)
+    late = clip.wave[MP2_DELAY:]
+    wave[: len(late)] = np.round(late * 32767).clip(-32768, 32767).astype(np.int16)
+    packets = []
+    for number in range(frames):
+        piece = wave[number * MP2_FRAME : (number + 1) * MP2_FRAME].repeat(2)[None]
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(piece), format="s16", layout="stereo")
+        frame.sample_rate, frame.time_base = clip.rate, Fraction(1, clip.rate)
+        frame.pts = number * MP2_FRAME + MP2_DELAY
+        packets += stream.encode(frame)
+    return packets + stream.encode(None)
