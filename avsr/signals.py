@@ -15,6 +15,8 @@ def install() -> None:
     """From now on SIGTERM and SIGINT raise Stopped in the main thread."""
 
     def stop(number: int, _frame: object) -> None:
+        for other in (signal.SIGINT, signal.SIGTERM):  # a second one must not break into the cleaning up
+            signal.signal(other, signal.SIG_IGN)
         raise Stopped(number)
 
     for number in (signal.SIGINT, signal.SIGTERM):

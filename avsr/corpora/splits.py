@@ -14,6 +14,7 @@ G_TEST = ("s1", "s2", "s9", "s30", "s20", "s22", "s24", "s33")  # 4 men, 4 women
 G_TEST_CLIPS, G_TRAIN_CLIPS, G_VALID_CLIPS = 150, 900, 100
 G_S8_TRAIN_CLIPS = 791  # s8 has 891 usable clips
 ONE_SPEAKER_MIN = 10
+MINI_TRAIN, MINI_TEST, MINI_CLIPS = 4, 2, 50
 
 
 def shuffled(clips: Sequence[Clip], seed: int, purpose: str) -> list[Clip]:
@@ -50,17 +51,34 @@ def protocol_g(speakers: Mapping[str, Sequence[Clip]], seed: int) -> Split:
     return split
 
 
+def protocol_mini(speakers: Mapping[str, Sequence[Clip]], seed: int) -> Split:
+    """A small one for tests: 4 training and 2 other test speakers, 50 sentences each, 5 of each validate."""
+    order = sorted(speakers, key=lambda speaker: unit(seed, speaker, "protocol mini"))
+    if len(order) < MINI_TRAIN + MINI_TEST:
+        raise AvsrError(f"protocol mini needs {MINI_TRAIN + MINI_TEST} speakers; here are {' '.join(order)}")
+    split: Split = {"train": [], "valid": [], "test": []}
+    for speaker in order[:MINI_TRAIN]:
+        clips = shuffled(speakers[speaker], seed, "protocol mini")[:MINI_CLIPS]
+        split["valid"] += clips[: MINI_CLIPS // 10]
+        split["train"] += clips[MINI_CLIPS // 10 :]
+    for speaker in order[MINI_TRAIN : MINI_TRAIN + MINI_TEST]:
+        split["test"] += shuffled(speakers[speaker], seed, "protocol mini")[:MINI_CLIPS]
+    return split
+
+
 def make_split(protocol: str, speakers: Mapping[str, Sequence[Clip]], seed: int) -> Split:
-    """The split of a protocol of GRID: `G`, or one speaker by name. Raises UsageError for an unknown one."""
+    """The split of a protocol of GRID: G, mini, or one speaker by name. Raises UsageError for an unknown one."""
     if protocol == "G":
         split = protocol_g(speakers, seed)
+    elif protocol == "mini":
+        split = protocol_mini(speakers, seed)
     elif protocol == "GT":
         protocol_g(speakers, seed)  # says which speakers of GRID are missing
         raise AvsrError("protocol GT needs TCD-TIMIT beside GRID, whose reader is not there yet; use --protocol G")
     elif protocol in speakers:
         split = one_speaker(speakers[protocol], seed)
     else:
-        known = " ".join(["G", "GT", *speakers])
+        known = " ".join(["G", "GT", "mini", *speakers])
         raise UsageError(f"--protocol {protocol}: there is no such protocol or speaker here; choose one of: {known}")
     check_split(split, one=protocol in speakers)
     return split

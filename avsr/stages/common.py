@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import time
+import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,9 +26,16 @@ log = logging.getLogger("avsr")
 SHARD_SIZE = 32  # utterances in a shard: the unit of work, of resumption, and of one file
 
 
+class _Parser(argparse.ArgumentParser):
+    """One line on stderr for a wrong option; the usage is for --help."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        self.exit(2, f"{self.prog}: {message}; see --help\n")
+
+
 def parser(name: str, doc: str) -> argparse.ArgumentParser:
     """The options that every stage takes. `doc` is the stage's module docstring."""
-    made = argparse.ArgumentParser(
+    made = _Parser(
         prog=f"python -m avsr.stages.{name}",
         description=doc,
         formatter_class=argparse.RawDescriptionHelpFormatter,

@@ -56,7 +56,8 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
     for name in SPLITS:
         write_datadir(args.out / name, splits[name])
     lists = {name: sorted(utt.id for utt in splits[name]) for name in SPLITS}
-    write_json(args.out / "splits.json", {"protocol": args.protocol, "seed": args.seed, **lists})
+    head = {"protocol": args.protocol, "seed": args.seed, "synthetic": is_generated(args.corpus_dir)}
+    write_json(args.out / "splits.json", {**head, **lists})
     mark(marker, key, [args.out / "splits.json", *(args.out / name / "utt2spk" for name in SPLITS)])
     for name in SPLITS:
         speakers = sorted({utt.speaker for utt in splits[name]})
@@ -71,7 +72,7 @@ def read_grid(args: argparse.Namespace, conf: PrepareConf) -> dict[str, list[Utt
         raise AvsrError("--corpus-dir is missing: give the folder of GRID (videos as <speaker>/<id>.mpg)")
     speakers = grid.find_clips(args.corpus_dir)
     alignments = grid.Alignments(args.corpus_dir)
-    if args.protocol == "mini":  # the generated corpus in GRID's layout comes with its own list of splits
+    if is_generated(args.corpus_dir):  # it comes with its own list of splits
         chosen = _listed(args.corpus_dir, speakers)
     else:
         chosen = splits.make_split(args.protocol, speakers, args.seed)
@@ -97,12 +98,14 @@ def read_mini(args: argparse.Namespace, conf: PrepareConf) -> dict[str, list[Utt
     return read_grid(args, PrepareConf())
 
 
+def is_generated(corpus: Path) -> bool:
+    """Whether a corpus in GRID's layout is a synthetic one of avsr.corpora.mini."""
+    return (corpus / "splits.json").exists()
+
+
 def _listed(corpus: Path, speakers: dict) -> dict:
     path = corpus / "splits.json"
-    try:
-        lists = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise AvsrError(f"{path} is missing: protocol mini is for the generated corpus; name a speaker as s1") from None
+    lists = json.loads(path.read_text(encoding="utf-8"))
     clips = {clip.utt: clip for found in speakers.values() for clip in found}
     missing = [utt for name in SPLITS for utt in lists[name] if utt not in clips]
     if missing:

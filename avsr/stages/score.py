@@ -180,14 +180,18 @@ def _preset(args: argparse.Namespace) -> str:
 
 
 def _protocol(args: argparse.Namespace) -> str:
-    path = args.work_dir / "data" / "splits.json"
-    if not path.exists():
-        raise AvsrError(f"{path} is missing: stage 1 (prepare) makes it; run that first")
-    return json.loads(path.read_text(encoding="utf-8"))["protocol"]
+    return _splits(args)["protocol"]
 
 
 def _synthetic(args: argparse.Namespace) -> bool:
-    return _protocol(args) == "mini"
+    return _splits(args)["synthetic"]
+
+
+def _splits(args: argparse.Namespace) -> dict:
+    path = args.work_dir / "data" / "splits.json"
+    if not path.exists():
+        raise AvsrError(f"{path} is missing: stage 1 (prepare) makes it; run that first")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":

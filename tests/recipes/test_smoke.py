@@ -1,0 +1,83 @@
+"""Whole recipes at --preset smoke: every stage, every kind of system, and what a second run does."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from avsr.scoring.results import read_csv
+
+
+def run(root, *options, **more):
+    environment = {**os.environ, "AVSR_PYTHON": sys.executable}
+    command = [str(root / "run.sh"), *map(str, options)]
+    return subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/", **more)
+
+
+@pytest.fixture(scope="module")
+def mini(root, tmp_path_factory):
+    """The mini recipe, run once for all tests of this file; a folder with a space in its name."""
+    work = tmp_path_factory.mktemp("work") / "a mini"
+    work.mkdir()
+    done = run(root, "--preset", "smoke", "--work-dir", work, "--nj", 2)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return work
+
+
+def test_mini_writes_results_that_call_themselves_synthetic(mini):
+    text = (mini / "RESULTS.md").read_text()
+    titles = [line for line in text.splitlines() if line.startswith("#")]
+    assert titles and all("synthetic" in line for line in titles), titles
+    rows = read_csv(mini / "results.csv")
+    scored = {(row["system"], row["test_set"], row["metric"]) for row in rows}
+    for system, test_set, metric in (
+        ("unprocessed", "speech_-5dB", "stoi"),
+        ("mhca_avcrn", "speech_-5dB", "stoi"),
+        ("mhca_avcrn+shuffled", "speech_-5dB", "stoi"),
+        ("oracle", "natural_-5dB", "pesq_raw"),
+        ("ae_tcn", "babble_-5dB", "energy_linear"),
+        ("eg_av", "babble_-5dB", "wer"),
+        ("eg_vav_tcn", "clean", "wer"),
+        ("p3d50", "words", "top1"),
+    ):
+        assert (system, test_set, metric) in scored
+    assert all(row["commit"] and row["command"] for row in rows)
+
+
+def test_second_run_finds_all_done(root, mini):
+    before = {path: path.stat().st_mtime_ns for path in mini.rglob("*.h5")}
+    again = run(root, "--preset", "smoke", "--work-dir", mini, "--nj", 2)
+    assert again.returncode == 0
+    assert "trained before" in again.stdout and "16 measurements, 16 done before" in again.stdout
+    assert before and {path: path.stat().st_mtime_ns for path in mini.rglob("*.h5")} == before
+
+
+def test_a_checkpoint_gets_its_own_row(root, mini):
+    best = mini / "exp/mhca_avcrn/seed0/best.pt"
+    done = run(root, "--preset", "smoke", "--work-dir", mini, "--stage", 9, "--checkpoint", best)
+    assert done.returncode == 0, done.stderr
+    rows = {row["system"]: row["value"] for row in read_csv(mini / "results.csv") if row["metric"] == "stoi"}
+    again = [value for system, value in rows.items() if system.startswith("mhca_avcrn@")]
+    assert again == [rows["mhca_avcrn"]]
+
+
+def test_a_stage_without_its_input_names_the_file_and_the_stage(root, tmp_path):
+    done = run(root, "--preset", "smoke", "--work-dir", tmp_path, "--stage", 6, "--stop-stage", 6)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1 and "stage 3 (extract) makes it" in done.stderr, done.stderr
+
+
+def test_real_clips_go_through_the_first_four_stages(root, tmp_path, real_data):
+    corpus = tmp_path / "grid" / "s1"
+    corpus.mkdir(parents=True)
+    clips = [path for path in sorted((real_data / "grid/s1").glob("*.mp4")) if path.stem != "bbizzn"][:24]
+    for path in clips:
+        (corpus / path.name).symlink_to(path.resolve())
+        (corpus / f"{path.stem}.align").symlink_to(path.with_suffix(".align").resolve())
+    options = ["--recipe", "grid", "--protocol", "s1", "--preset", "smoke", "--work-dir", tmp_path / "work"]
+    folders = ["--corpus-dir", corpus.parent, "--noise-dir", real_data / "noise", "--speech-dir", real_data / "speech"]
+    done = run(root, *options, *folders, "--stop-stage", 4, "--nj", 2)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    for name in ("speech_-5dB", "natural_-5dB", "own_-5dB", "babble_-5dB", "clean"):
+        assert len((tmp_path / f"work/data/test_noisy/{name}.jsonl").read_text().splitlines()) == 4
