@@ -1,12 +1,13 @@
 """The 68 face landmarks of every picture: found with dlib, or taken from files made elsewhere.
 
 dlib's detector (HOG) costs ten times as much as its 68-point predictor (Kazemi & Sullivan 2014), so faces are looked
-for in every fifth picture, reduced, and only around the last one when there is one; the predictor runs on every
-picture, in boxes that lie on the line between two detections. Where a box jumps or is lost between two detections,
+for in every fifth picture, reduced, and around the last one when there is one; the predictor runs on every picture,
+in boxes that lie on the line between two detections. Where a box jumps or is lost between two detections,
 the pictures between are searched one by one. AE-MSR and MHCA-AVCRN both take their mouth crops from such landmarks.
 """
 
 import importlib.util
+import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +21,8 @@ POINTS = 68
 MOUTH = slice(48, 68)
 EYES = (36, 45)  # outer corners
 MOUTH_CORNERS = (48, 54)
-MARGIN = 0.4  # of the box, on each side of it, is searched around the last one
+FACE = 100  # px: a known face is reduced to this for the detector, which finds none below 80
+MARGIN = 0.3  # of the box, on each side of it, is searched around the last one
 REACH = 0.6  # of its width is how far a face may move from one detection to the next and still be the same
 PREDICTOR = "shape_predictor_68_face_landmarks.dat"
 
@@ -31,7 +33,7 @@ class DetectConf:
 
     backend: Literal["dlib", "npz", "box"] = "dlib"  # npz: files of `folder`; box: none, crops by crop.box
     every: int = 5  # pictures from one regular detection to the next (5 = 0.2 s)
-    width: int = 320  # px: wider pictures are reduced to this for the detector (never for the predictor)
+    width: int = 320  # px: wider pictures are reduced to this for the first search; doubled until a face is found
     jump: float = 0.2  # of its width: a box that moves more between two detections is followed picture by picture
     max_missed: float = 0.2  # an utterance is dropped when this share of the regular detections misses (GRID: 3 of 15)
     folder: Path | None = None  # of <utt>.npz with `landmarks` (T, 68, 2) or (T, 20, 2) in px, lost pictures NaN
@@ -101,22 +103,25 @@ class FaceFinder:
         self._detector = dlib.get_frontal_face_detector()
         self._predictor = dlib.shape_predictor(str(conf.predictor or find_predictor()))
 
-    def faces(self, picture: np.ndarray, near: Box | None = None) -> list[Box]:
-        """The faces in a grey (H, W) uint8 picture, or only those around `near`."""
-        left, top = 0, 0
-        if near is not None:
-            height, width = picture.shape
-            margin = MARGIN * near.width
-            left, top = max(round(near.left - margin), 0), max(round(near.top - margin), 0)
-            right, bottom = min(round(near.right + margin), width), min(round(near.bottom + margin), height)
-            if right - left < near.width / 2 or bottom - top < near.width / 2:
-                return []
+    def first_faces(self, picture: np.ndarray) -> list[Box]:
+        """The faces in a grey (H, W) uint8 picture of which nothing is known: in small first, as that is fast."""
         scale = max(picture.shape[1] / self._width, 1.0)
-        part = picture if near is None else picture[top:bottom, left:right]
-        found = self._detector(_reduce(part, scale))
+        while not (found := self.faces(picture, scale)) and scale > 1:
+            scale = max(scale / 2, 1.0)
+        return found
+
+    def faces(self, picture: np.ndarray, scale: float = 1.0, around: Box | None = None) -> list[Box]:
+        """The faces in a grey (H, W) uint8 picture, reduced by `scale` >= 1 for the search; or those around a box."""
+        left, top = 0, 0
+        if around is not None:
+            margin = MARGIN * around.width
+            left, top = max(round(around.left - margin), 0), max(round(around.top - margin), 0)
+            picture = picture[top : max(round(around.bottom + margin), 0), left : max(round(around.right + margin), 0)]
+            if min(picture.shape) < around.width / 2:  # it was at the very edge
+                return []
         return [
             Box(r.left() * scale + left, r.top() * scale + top, r.right() * scale + left, r.bottom() * scale + top)
-            for r in found
+            for r in self._detector(_reduce(picture, scale))
         ]
 
     def points(self, picture: np.ndarray, box: Box) -> np.ndarray:
@@ -189,19 +194,23 @@ class Tracker:
 
     def _search(self, picture: np.ndarray) -> Box | None:
         """The tracked face: near its last place, else in the whole picture; None when it is not there."""
-        near = self.finder.faces(picture, self._last) if self._last else []
-        box = self._choose(near)
-        if box is None:
-            everywhere = self.finder.faces(picture)
+        if self._last is None:
+            everywhere = self.finder.first_faces(picture)
+            box = max(everywhere, key=lambda box: box.width, default=None)
             self.counts.faces = max(self.counts.faces, len(everywhere))
-            box = self._choose(everywhere)
+        else:
+            scale = max(self._last.width / FACE, 1.0)
+            box = self._same(self.finder.faces(picture, scale, around=self._last))
+            if box is None:
+                everywhere = self.finder.faces(picture, scale)
+                box = self._same(everywhere)
+                self.counts.faces = max(self.counts.faces, len(everywhere))
         self._lost = 0 if box else self._lost + 1
         self._last = box or self._last
         return box
 
-    def _choose(self, boxes: list[Box]) -> Box | None:
-        if self._last is None:
-            return max(boxes, key=lambda box: box.width, default=None)
+    def _same(self, boxes: list[Box]) -> Box | None:
+        """Of some faces the nearest to the last place, if it is near enough and about as large."""
         reach = REACH * self._last.width * (1 + self._lost / self.conf.every)
         same = [b for b in boxes if b.distance(self._last) <= reach and 0.6 < b.width / self._last.width < 1.67]
         return min(same, key=self._last.distance, default=None)
@@ -239,7 +248,7 @@ def read_npz(path: Path, frames: int, max_missed: float) -> tuple[np.ndarray, di
             points = np.asarray(data["landmarks"], np.float32)
     except FileNotFoundError as error:
         raise UtteranceError(f"{path}: there is no such file; make it, or use crop.detect.backend dlib") from error
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise UtteranceError(f"{path}: not an npz file with an array `landmarks`; make it again") from error
     if points.ndim != 3 or points.shape[1:] not in ((POINTS, 2), (20, 2)) or len(points) != frames:
         raise UtteranceError(

@@ -15,7 +15,7 @@ from avsr.errors import UtteranceError
 FPS = 25
 MIN_FRAMES = 5  # one slice of 200 ms; nothing shorter can be used by any system
 MAX_GAP = 1  # seconds between two pictures; more is a damaged file, not a slow camera
-WHOLE = 0.96  # share of the announced pictures that must decode (72 of GRID's 75)
+WHOLE = 0.96  # share of the announced pictures, or of their time, that must decode (72 of GRID's 75)
 # formats whose first plane is 8-bit luma
 LUMA_FIRST = {"gray", "nv12", "nv21", "yuv420p", "yuv422p", "yuv444p", "yuvj420p", "yuvj422p", "yuvj444p"}
 # luma 16..235 to grey 0..255: of yuv that was made with BT.601 weights, this is the BT.601 grey
@@ -39,7 +39,8 @@ def probe(path: Path) -> VideoInfo:
     """Rate, size and announced number of pictures. Raises UtteranceError when there is no readable video."""
     with open_media(path) as container:
         stream = _video_stream(container, path)
-        return VideoInfo(_announced(stream, container), float(_rate(stream)), stream.width, stream.height)
+        frames = stream.frames or round(_announced_seconds(stream, container) * _rate(stream))
+        return VideoInfo(frames, float(_rate(stream)), stream.width, stream.height)
 
 
 def read_frames(
@@ -102,7 +103,7 @@ def _decode(path: Path, color: str) -> Iterator[tuple[Fraction, Fraction, np.nda
         stream = _video_stream(container, path)
         stream.codec_context.thread_count = 1  # stages run on processes; threads inside them only get in the way
         step = 1 / _rate(stream)
-        announced, count, damaged, last = _announced(stream, container), 0, False, None
+        count, damaged, last, first = 0, False, None, Fraction(0)
         for packet in container.demux(stream):
             try:
                 frames = packet.decode()
@@ -112,13 +113,16 @@ def _decode(path: Path, color: str) -> Iterator[tuple[Fraction, Fraction, np.nda
                 time = None if frame.pts is None else frame.pts * frame.time_base
                 if time is None or (last is not None and time <= last):
                     time = step * count if last is None else last + step
+                first = time if last is None else first
                 last, count, damaged = time, count + 1, frame.is_corrupt
                 yield time, (frame.duration or 0) * frame.time_base or step, _picture(frame, color)
         if not count:
             raise UtteranceError(f"{path}: no picture can be decoded; copy it again from the corpus")
-        if damaged or count < WHOLE * announced - 1:
-            of = f"{count} of {announced} frames" if count < announced else f"frame {count} breaks off"
-            raise UtteranceError(f"{path}: the video was cut short ({of}); copy it again from the corpus")
+        seconds, announced = last - first + step, _announced_seconds(stream, container)
+        short = count < WHOLE * stream.frames if stream.frames else seconds < WHOLE * announced - step
+        if damaged or short:
+            what = f"{count} frames, {float(seconds):.2f} s"
+            raise UtteranceError(f"{path}: the video breaks off after {what}; copy it again from the corpus")
 
 
 def _resample(
@@ -148,7 +152,7 @@ def _picture(frame: Any, color: str) -> np.ndarray:
         plane = frame.planes[0]
         luma = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
         full_range = frame.color_range == 2 or frame.format.name.startswith(("gray", "yuvj"))
-        picture = luma.copy() if full_range else EXPAND[luma]
+        picture = luma.copy() if full_range else EXPAND.take(luma)
     else:
         picture = frame.to_ndarray(format="gray")
     # a telephone writes its pictures lying, with the turn (degrees, counter-clockwise) beside them
@@ -166,9 +170,11 @@ def _rate(stream: Any) -> Fraction:
     return stream.average_rate or stream.guessed_rate or Fraction(FPS)
 
 
-def _announced(stream: Any, container: Any) -> int:
-    """Pictures that the container says it holds; 0 when it says nothing."""
-    if stream.frames:
-        return stream.frames
-    seconds = stream.duration * stream.time_base if stream.duration else Fraction(container.duration or 0, 10**6)
-    return round(seconds * _rate(stream))
+def _announced_seconds(stream: Any, container: Any) -> Fraction:
+    """How long the container says its pictures last; 0 when it says nothing about them alone."""
+    if stream.duration:
+        return stream.duration * stream.time_base
+    if clock := stream.metadata.get("DURATION"):  # Matroska: 00:00:02.960000000
+        hours, minutes, seconds = (Fraction(part.rstrip("\0")) for part in clock.split(":"))
+        return 3600 * hours + 60 * minutes + seconds
+    return Fraction(container.duration or 0, 10**6) if len(container.streams) == 1 else Fraction(0)
