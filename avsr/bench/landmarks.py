@@ -40,7 +40,7 @@ def run(folder: Path | None = None, clips: int = CLIPS) -> list[tuple[str, float
     return [
         (f"{name}: this stage", statistics.median(40 * o / s for o, _, s in timed), "ms a frame", None),
         (f"{name}: detector on every frame", statistics.median(40 * e / s for _, e, s in timed), "ms a frame", None),
-        (f"{name}: faster by", statistics.median(e / o for o, e, _ in timed), "x", 3.0),
+        (f"{name}: faster by", statistics.median(e / o for o, e, _ in timed), "x faster", 3.0),
         (f"{name}: speed on one core", statistics.median(s / o for o, _, s in timed), "x real time", 6.0),
         (f"{name}: mean difference (at most)", float(np.mean(apart[1:])), "px", 2.0),
     ]
