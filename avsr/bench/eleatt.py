@@ -35,9 +35,3 @@ def run(threads: int, repeats: int = 7) -> list[tuple[str, float, str, float | N
         rows.append((f"{name}: ratio", statistics.median(p[0] / p[1] for p in pairs), "x", target))
     torch.set_num_threads(before)
     return rows
-
-
-if __name__ == "__main__":
-    for count in (1, 2):
-        for name, value, unit, target in run(count):
-            print(f"{name:70s} {value:8.2f} {unit}" + (f"  (target {target})" if target else ""))

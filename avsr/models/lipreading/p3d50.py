@@ -49,7 +49,6 @@ class P3D50(nn.Module):
             self.stages.append(stage)
         # The paper's vector is 512 wide after pooling, its network ends at 2048: the authors' code has this layer.
         self.fc = nn.Linear(channels, conf.features)
-        self.to(memory_format=torch.channels_last)
 
     def forward(self, crops_bthw: Tensor, frames_b: Tensor | None = None) -> Tensor:
         """`frames_b`: real frames of each clip (None: all)."""
