@@ -121,7 +121,7 @@ def system_mel_set(system: System) -> str:
 
 def listens(system: System) -> bool:
     """Whether a recogniser has an audio input."""
-    return system.kind == "joint" or system.model.get("modalities") != "v"
+    return system.kind == "joint" or system.model.get("modality") != "v"
 
 
 def table_rows(systems: list[System]):

@@ -79,7 +79,7 @@ def inputs_of(system: System, work_dir: Path, seed: int) -> list[Path]:
         video = "video_feats/{}"
     else:
         video = "video/{}/crop80"
-    if model.get("modalities", "av") != "a" and system.id != "audio_only_crn":
+    if model.get("modality", "av") != "a" and system.id != "audio_only_crn":
         inputs += [work_dir / "dump" / video.format(split) for split in SPLITS[:2]]
     return inputs
 

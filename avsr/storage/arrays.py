@@ -4,6 +4,7 @@ A shard is written whole or not at all; store.json comes last and lists every ar
 so a reader never sees a half-made store, and lengths are known without opening a shard.
 """
 
+import io
 import json
 import os
 from collections.abc import Mapping
@@ -47,7 +48,9 @@ class ShardWriter:
         if self.storage == "hdf5":
             import h5py
 
-            self._file = h5py.File(self.temporary[0], "w", libver="latest")
+            # In memory until it is whole: when a disk is full, HDF5's own writing ends in a crash of the process.
+            self._memory = io.BytesIO()
+            self._file = h5py.File(self._memory, "w", libver="latest")
         else:
             self._file = open(self.temporary[0], "wb")
             self._scp: list[str] = []
@@ -77,9 +80,11 @@ class ShardWriter:
         kaldiio.matio.write_array(self._file, matrix, compression_method=method)
 
     def __exit__(self, kind: Any, _error: Any, _trace: Any) -> None:
-        self._file.close()
         try:
+            self._file.close()
             if kind is None:
+                if self.storage == "hdf5":
+                    self.temporary[0].write_bytes(self._memory.getbuffer())
                 if self.storage == "ark":
                     self.temporary[1].write_text("\n".join(self._scp) + "\n" * bool(self._scp), encoding="utf-8")
                 for temporary, final in zip(self.temporary, self.final, strict=True):
