@@ -49,10 +49,10 @@ def attend(query_hid: Tensor, value_hid: Tensor, scale: bool) -> tuple[Tensor, T
 
     Returns out (..., j, d) and the map x (..., i, j).
     """
-    logits_hij = query_hid @ value_hid.transpose(-1, -2)
     if scale:
         # Unscaled products of hundreds of unit-variance terms make the softmax one-hot from the start.
-        logits_hij = logits_hij / math.sqrt(query_hid.shape[-1])
+        query_hid = query_hid / math.sqrt(query_hid.shape[-1])
+    logits_hij = query_hid @ value_hid.transpose(-1, -2)
     map_hij = torch.softmax(logits_hij.float(), dim=-2).to(value_hid.dtype)
     return map_hij.transpose(-1, -2) @ value_hid, map_hij
 

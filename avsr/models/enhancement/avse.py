@@ -134,8 +134,9 @@ class AVSE(nn.Module):
         audio_btf = (noisy_db - self.mel_mean) / self.mel_std
         audio_btf = audio_btf * valid_mask(slices_b * SLICE_MEL, audio_btf.shape[1])[..., None]
         if self.video_input:
-            video = (video.float() / 255 - self.picture_mean) / self.picture_std
-            video = video * valid_mask(slices_b * SLICE_VIDEO, video.shape[1])[..., None, None]
+            # (x / 255 - mean) / std in one pass: pictures are most of the input
+            video = torch.addcmul(-self.picture_mean / self.picture_std, video.float(), 1 / (255 * self.picture_std))
+            video *= valid_mask(slices_b * SLICE_VIDEO, video.shape[1])[..., None, None]
         return self.network(audio_btf, video, slices_b).float()
 
     def _decibels(self, noisy_db: Tensor, video: Tensor | None, slices_b: Tensor) -> Tensor:
