@@ -24,6 +24,7 @@ MOUTH_CORNERS = (48, 54)
 FACE = 100  # px: a known face is reduced to this for the detector, which finds none below 80
 MARGIN = 0.3  # of the box, on each side of it, is searched around the last one
 REACH = 0.6  # of its width is how far a face may move from one detection to the next and still be the same
+CHANGE = 20  # grey levels: where the last box looks so different (mean), the picture is searched; GRID: below 10
 PREDICTOR = "shape_predictor_68_face_landmarks.dat"
 
 
@@ -152,6 +153,7 @@ class Tracker:
     counts: Counts = field(default_factory=Counts)
     _last: Box | None = None  # where the face was seen last
     _lost: int = 0  # searches since then
+    _look: np.ndarray | None = None  # the face in the last regular detection that found it
 
     def track(self, pictures: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
         """(H, W) pictures -> (68, 2) landmarks each, NaN where the face is lost; holds `every` pictures at a time."""
@@ -168,6 +170,7 @@ class Tracker:
             yield from self._between(waiting, before, box)
             yield self._points(picture, box)
             before, waiting = box, []
+            self._look = None if box is None else _patch(picture, box)
         if waiting:  # the last picture is searched too, so that every one lies between two detections
             yield from self._between(waiting, before, self._search(waiting[-1]), last=True)
 
@@ -181,6 +184,9 @@ class Tracker:
         for step, picture in enumerate(pictures, 1):
             if steady:
                 box = before.towards(after, step / steps)
+                if np.abs(_patch(picture, before) - self._look).mean() > CHANGE:  # hidden, or moving fast
+                    self.counts.redetected += 1
+                    box = self._search(picture)
             elif last and step == steps:
                 box = after
             elif before or after:
@@ -280,6 +286,13 @@ def fill_gaps(points_tpx: np.ndarray) -> np.ndarray:
     left = np.where((right <= times) | (after == 0), right, left)
     part = np.where(right > left, (times - left) / np.maximum(right - left, 1), 0.0).clip(0, 1)[:, None, None]
     return ((1 - part) * points_tpx[left] + part * points_tpx[right]).astype(np.float32)
+
+
+def _patch(picture: np.ndarray, box: Box, size: int = 24) -> np.ndarray:
+    """(size, size) int16: single pixels of the box, enough to tell a face from what hides it."""
+    rows = np.linspace(box.top, box.bottom, size).clip(0, picture.shape[0] - 1).astype(int)
+    columns = np.linspace(box.left, box.right, size).clip(0, picture.shape[1] - 1).astype(int)
+    return picture[rows[:, None], columns].astype(np.int16)
 
 
 def _reduce(picture: np.ndarray, scale: float) -> np.ndarray:

@@ -43,10 +43,10 @@ def enlarged(picture: np.ndarray, top: float, left: float, side: float, size: in
 
 
 def mean_area(picture: np.ndarray, size: int) -> np.ndarray:
-    """(n, n) -> (size, size), by cutting every pixel into `size` x `size` equal parts."""
+    """(n, n) -> (size, size), by cutting every pixel into `size` equal parts along either axis."""
     n = len(picture)
-    fine = picture.repeat(size, axis=0).repeat(size, axis=1)
-    return fine.reshape(size, n, size, n).mean(axis=(1, 3))
+    rows = picture.repeat(size, axis=0).reshape(size, n, n).mean(axis=1)
+    return rows.repeat(size, axis=1).reshape(size, size, n).mean(axis=2)
 
 
 @pytest.mark.parametrize(

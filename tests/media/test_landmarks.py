@@ -92,6 +92,15 @@ def test_a_face_that_leaves_for_a_moment(finder, clip, truth):
     assert apart(points[seen], truth[seen]) < 2
 
 
+@pytest.mark.parametrize("shade", [60, 128, 200])
+def test_a_face_hidden_between_two_detections(finder, clip, truth, shade):
+    hidden = clip.copy()
+    hidden[22:24] = shade
+    points, counts = detect(iter(hidden), finder, CONF, "clip")
+    assert counts["missed"] == 0 and counts["interpolated"] == 2
+    assert apart(points, truth) < 2
+
+
 def test_lost_at_the_ends_is_held(finder, clip):
     hidden = clip.copy()
     hidden[:3] = hidden[48:] = 128
