@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from avsr.config import build, read_yaml
+from avsr.config import build, merge, read_yaml
 from avsr.errors import AvsrError
 from avsr.models.gmac import multiply_adds
 from avsr.models.registry import build_model
@@ -120,6 +120,8 @@ def check(only: Sequence[str] = ()) -> int:
         for folder in (CONF / "training", *recipe_folders("training")):
             for path in sorted(folder.glob("*.yaml")):
                 failed += _report(str(path.relative_to(CONF.parent)), lambda p=path: _protocol(p))
+        for path in sorted(EGS.glob("*/conf/*.yaml")):
+            failed += _report(str(path.relative_to(EGS.parent)), lambda p=path: _recipe(p))
     print(f"{failed} failed" if failed else "all configurations build")
     return 1 if failed else 0
 
@@ -135,8 +137,7 @@ def _report(what: str, action: Callable[[], str]) -> int:
 
 
 def _size(system: System) -> str:
-    with torch.device("meta"):  # shapes only: a paper-size network takes seconds to initialise
-        return f"{parameters(build_model(system.model)):,} parameters"
+    return f"{parameters(build_meta(system)):,} parameters"
 
 
 def _training(system: System) -> str:
@@ -147,6 +148,29 @@ def _training(system: System) -> str:
 def _protocol(path: Path) -> str:
     conf = build(TrainConf, read_yaml(path), path.name)
     return ", ".join(phase.name for phase in conf.all_phases())
+
+
+def _recipe(path: Path) -> str:
+    """The systems and the training overrides that a recipe's preset names, over the recipe's own defaults."""
+    defaults = path.parent / "recipe.yaml"
+    data = merge(read_yaml(defaults) if defaults.is_file() else {}, read_yaml(path))
+    named, protocols = [], []
+    for stage in ("pretrain", "enhance", "recognise", "joint"):
+        section = data.get(stage) or {}
+        for name in section.get("systems", ()):
+            build_meta(load_system(name, section.get("preset", "base"), (), recipe_folders("systems")))
+            named.append(name)
+        for protocol, overrides in section.get("train", {}).items():
+            file = CONF / "training" / f"{protocol}.yaml"
+            build(TrainConf, merge(read_yaml(file), overrides), f"{path.name}: {stage}.train.{protocol}").all_phases()
+            protocols.append(protocol)
+    return f"{len(named)} systems; training of {', '.join(protocols) or 'none'} overridden"
+
+
+def build_meta(system: System) -> nn.Module:
+    """The network without weights: its shapes only, since one of paper size takes seconds to initialise."""
+    with torch.device("meta"):
+        return build_model(system.model)
 
 
 def _systems(presets: Sequence[str], only: Sequence[str]) -> Iterator[System]:

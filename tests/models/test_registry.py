@@ -145,6 +145,27 @@ def test_check_reports_what_is_broken_and_goes_on(tmp_path, monkeypatch, capsys)
     assert "did you mean 'head'" in out[0]
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("enhance: {systems: [mhca_avcn]}", "near names: mhca_avcrn"),
+        ("enhance: {train: {avse: {lrr: 1}}}", "enhance.train.avse: unknown key 'lrr'"),
+        ("enhance: {train: {avsr: {lr: 1}}}", "avsr.yaml: there is no such"),
+    ],
+)
+def test_check_reads_recipes(tmp_path, monkeypatch, capsys, text, message):
+    folder = tmp_path / "egs" / "x" / "conf"
+    folder.mkdir(parents=True)
+    write(folder, "recipe", "enhance: {preset: tiny, systems: [mhca_avcrn]}")
+    write(folder, "wrong", text)
+    monkeypatch.setattr(listing, "EGS", tmp_path / "egs")
+    monkeypatch.setattr(listing, "system_ids", lambda folders: [])
+    assert listing.check() == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert "ok      egs/x/conf/recipe.yaml: 1 systems; training of none overridden" in lines
+    assert [message in line for line in lines if line.startswith("FAILED")] == [True]
+
+
 def test_systems_are_read_without_torch():
     code = "import sys, avsr.models.systems as s; s.load_system('mhca_avcrn'); print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
