@@ -1,0 +1,132 @@
+"""Examples of the three tasks, on a small work folder made here."""
+
+import numpy as np
+import pytest
+
+from avsr.features.mel import mel
+from avsr.noise.babble import make_groups
+from avsr.noise.lists import NoiseConf, Row, write_list
+from avsr.rng import rng
+from avsr.storage.arrays import ShardWriter, finish_store
+from avsr.storage.atomic import write_json
+from avsr.storage.datadir import Utterance, write_datadir
+from avsr.training.tasks.batch import augment, pad_batch
+from avsr.training.tasks.enhance import EnhanceData, EnhanceExamples
+from avsr.training.tasks.recognise import RecogniseData, RecogniseExamples
+from avsr.training.tasks.words import WordExamples, WordsData, word_list
+
+FRAMES = {"s1-a": 12, "s1-b": 25, "s2-a": 23, "s2-b": 4}
+WORDS = ((0.0, 0.12, "BIN"), (0.16, 0.24, "BLUE"), (0.28, 0.44, "AT"))
+
+
+def store(folder, arrays):
+    with ShardWriter(folder, 0) as writer:
+        for key, array in arrays.items():
+            writer.write(key, array)
+    finish_store(folder, "hdf5", {0: writer.index}, {})
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory):
+    work = tmp_path_factory.mktemp("tasks")
+    waves = {u: rng("wave", u).normal(0, 0.1, 640 * n).astype(np.float32) for u, n in FRAMES.items()}
+    for split in ("train", "valid"):
+        utts = [Utterance(u, u[:2], "BIN BLUE AT", "v.mpg", None, n / 25, WORDS) for u, n in FRAMES.items()]
+        write_datadir(work / "data" / split, utts)
+        store(work / "dump/audio" / split / "wave", waves)
+        pictures = {
+            u: np.arange(n, dtype=np.uint8)[:, None, None] * np.ones((1, 8, 8), np.uint8) for u, n in FRAMES.items()
+        }
+        store(work / "dump/video" / split / "crop80", pictures)
+        store(work / "dump/video" / split / "crop112", pictures)
+        store(work / "dump/video_feats" / split, {u: np.full((n, 512), n, np.float32) for u, n in FRAMES.items()})
+        finish_store(
+            work / "dump/babble" / split,
+            "hdf5",
+            {},
+            {"groups": make_groups({u: u[:2] for u in FRAMES}, 2, 0), "tracks": []},
+        )
+        for name in ("train_like", "clean", "babble"):
+            write_list(work / "data" / f"{split}_noisy" / f"{name}.jsonl", [Row(u, "clean") for u in FRAMES])
+    store(work / "dump/noise", {"rain-1": rng("rain").normal(0, 1, 16000).astype(np.float32)})
+    rain = {"type": "rain", "source": "1", "split": "train", "path": ""}
+    write_json(work / "data/noise_splits.json", {"seed": 0, "noise": "synthetic", "recordings": {"rain-1": rain}})
+    return work
+
+
+def test_pad_batch():
+    items = [
+        {"utts": "a", "frames": 1, "x": np.ones((1, 2), np.float32)},
+        {"utts": "b", "frames": 2, "x": np.ones((2, 2), np.float32)},
+    ]
+    batch = pad_batch(items)
+    assert batch["utts"] == ["a", "b"] and batch["frames"].tolist() == [1, 2]
+    assert batch["x"].shape == (2, 2, 2) and batch["x"][0, 1].tolist() == [0, 0]
+
+
+def test_augment_mirrors_and_shifts_with_repeated_edges():
+    crop = np.arange(36, dtype=np.uint8).reshape(1, 6, 6)
+    seen = {augment(crop, rng(k), 0).tobytes() for k in range(20)}
+    assert seen == {crop.tobytes(), crop[:, :, ::-1].tobytes()}
+    moved = augment(crop, rng(3), 2)
+    assert moved.shape == crop.shape and set(moved.ravel().tolist()) <= set(crop.ravel().tolist())
+    assert len({augment(crop, rng(k), 2).tobytes() for k in range(60)}) > 20
+
+
+def test_words_are_cut_around_their_middle(work):
+    assert word_list(work) == ["AT", "BIN", "BLUE"]
+    examples = WordExamples(WordsData(work, 5, 0), "valid", None)
+    place = {name: k for k, name in enumerate(examples.ids)}
+    assert "s2-b.2" not in place  # it is spoken after the pictures end
+    item = examples[place["s1-b.1"]]  # middle 0.2 s: picture 5
+    assert item["label"] == 2 and item["crop112"][:, 0, 0].tolist() == [2, 3, 4, 5, 6]
+    first = examples[place["s1-b.0"]]  # middle 0.06 s: the first picture is repeated
+    assert first["crop112"][:, 0, 0].tolist() == [0, 0, 1, 2, 3]
+
+
+def test_enhancement_examples_are_whole_slices_of_the_same_mixture(work):
+    data = EnhanceData(work, "mel_slaney", "crop80", 5, NoiseConf(p_speech=0.0), 0)
+    examples = EnhanceExamples(data, "train", 0)
+    assert dict(zip(examples.ids, examples.lengths, strict=True)) == {"s1-a": 10, "s1-b": 25, "s2-a": 20}
+    item = examples[0]
+    assert item["noisy_mel"].shape == item["clean_mel"].shape == (40, 80) and item["crop80"].shape == (10, 8, 8)
+    assert not np.allclose(item["noisy_mel"], item["clean_mel"])
+    again, later = EnhanceExamples(data, "train", 0)[0], EnhanceExamples(data, "train", 1)[0]
+    assert np.array_equal(item["noisy_mel"], again["noisy_mel"])
+    assert not np.array_equal(item["noisy_mel"], later["noisy_mel"])
+
+
+def test_validation_is_the_list(work):
+    data = EnhanceData(work, "mel_htk", None, 1, NoiseConf(), 0)
+    item = EnhanceExamples(data, "valid", None)[0]
+    assert np.array_equal(item["noisy_mel"], item["clean_mel"])
+
+
+def test_windows_of_words(work):
+    data = RecogniseData(work, True, "feats", NoiseConf(p_speech=0.0), 0)
+    counts, checked = set(), 0
+    for epoch in range(12):
+        examples = RecogniseExamples(data, "train", epoch, {"words": 2, "p_noise": 0.0})
+        for k, utt in enumerate(examples.ids):
+            start, end, text = examples._cuts[k]
+            item = examples[k]
+            assert item["frames"] == end - start == len(item["feats"]) == examples.lengths[k]
+            assert item["noisy_mel"].shape == (4 * item["frames"], 80)
+            assert item["token_lengths"] == len(text) + 1 and item["tokens"][-1] == 1
+            if utt == "s1-b":
+                counts.add(len(text.split()))
+                times = {word: (first, last) for first, last, word in WORDS}
+                assert start <= times[text.split()[0]][0] * 25 and end >= times[text.split()[-1]][1] * 25
+                checked += 1
+    assert counts == {1, 2} and checked == 12
+
+
+def test_whole_sentences_and_clean_sound(work):
+    data = RecogniseData(work, True, None, NoiseConf(p_speech=0.0), 0)
+    examples = RecogniseExamples(data, "train", 0, {"words": None, "p_noise": 0.0})
+    item = examples[examples.ids.index("s1-b")]
+    wave = rng("wave", "s1-b").normal(0, 0.1, 640 * 25).astype(np.float32)
+    level = 0.05 / np.sqrt(np.mean(wave.astype(np.float64) ** 2))
+    np.testing.assert_allclose(
+        item["noisy_mel"], mel((wave * level).astype(np.float32), "mel_htk"), rtol=1e-3, atol=1e-5
+    )
