@@ -17,11 +17,12 @@ from avsr.scoring import figures
 from avsr.scoring.checks import read_rules
 from avsr.scoring.report import Run, figure_folder, publish, read_training_log, wer_curves, write_report
 from avsr.scoring.results import Results
+from avsr.stages import score_maps
 from avsr.stages.score_jobs import ScoreJob, make_estimator
 from avsr.stages.train_system import ROOT
 
 log = logging.getLogger("avsr")
-FIGURE_SET = "speech_-5dB"
+FIGURE_SET, BABBLE_SET = "speech_-5dB", "babble_-5dB"
 STAGES = {"lipread": 5, "enhance": 6, "recognise": 7, "joint": 8}
 
 
@@ -30,7 +31,11 @@ def write_all(args: argparse.Namespace, conf: Any, run: Run) -> None:
     run = replace(run, rules=tuple(read_rules(ROOT / "conf" / "checks.yaml")), notes=tuple(notes(args.work_dir)))
     results = Results.read(args.work_dir / "exp", run.protocol, run.preset)
     folder = figure_folder(args.work_dir, run)
-    drawn = [*_curves(args, run, results, folder), *_spectrograms(args, conf, run, folder)]
+    drawn = [
+        *_curves(args, run, results, folder),
+        *_spectrograms(args, conf, run, folder),
+        *_maps(args, conf, run, folder),
+    ]
     write_report(args.work_dir, run, drawn)
     log.info("%s/RESULTS.md written", args.work_dir)
     if args.publish == "true":
@@ -75,10 +80,9 @@ def _logs(args: argparse.Namespace, run: Run, kind: str):
 
 def _spectrograms(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -> list[tuple[str, str]]:
     """Clean, noisy, and every enhancement system with pictures on one test utterance."""
-    path = args.work_dir / "data" / "test_noisy" / f"{FIGURE_SET}.jsonl"
-    if not path.exists():
+    mixer = _mixer(args, FIGURE_SET)
+    if mixer is None:
         return []
-    mixer = ListMixer(path, args.work_dir, "test")
     utt = conf.figure_utterance or min(mixer.rows)
     noisy_n, clean_n = mixer.mixture(utt)
     frames = len(noisy_n) // 640 // 5 * 5
@@ -94,6 +98,32 @@ def _spectrograms(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -
     spectra = [(title, np.abs(stft(wave_n))) for title, wave_n in panels]
     figures.save(figures.spectrogram_panels(spectra, bin_hz=25), folder / "spectrograms.png")
     return [("spectrograms.png", f"Utterance {utt}, competing talker at -5 dB")]
+
+
+def _maps(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -> list[tuple[str, str]]:
+    """Gates of MHCA-AVCRN and attention of the audio-visual recogniser, where they were trained."""
+    drawn = []
+    checkpoint = args.work_dir / "exp" / "mhca_avcrn" / f"seed{args.seed}" / "best.pt"
+    mixer = _mixer(args, FIGURE_SET)
+    if mixer and checkpoint.exists():
+        utt = conf.figure_utterance or min(mixer.rows)
+        figure = score_maps.gates(checkpoint, mixer, args.work_dir, utt)
+        if figure is not None:
+            figures.save(figure, folder / "gates.png")
+            drawn.append(("gates.png", f"MHCA-AVCRN, gates of its five levels, utterance {utt}"))
+    checkpoint = args.work_dir / "exp" / "eg_av" / f"seed{args.seed}" / "best.pt"
+    mixer = _mixer(args, BABBLE_SET)
+    if mixer and checkpoint.exists():
+        utt = conf.figure_utterance or min(mixer.rows)
+        for name, figure in score_maps.attention(checkpoint, mixer, args.work_dir, utt):
+            figures.save(figure, folder / f"attention_{name}.png")
+            drawn.append((f"attention_{name}.png", f"EG-seq2seq AV, {name}, utterance {utt}, babble at -5 dB"))
+    return drawn
+
+
+def _mixer(args: argparse.Namespace, name: str) -> ListMixer | None:
+    path = args.work_dir / "data" / "test_noisy" / f"{name}.jsonl"
+    return ListMixer(path, args.work_dir, "test") if path.exists() else None
 
 
 def _wave(noisy_n: np.ndarray, estimate_tf: np.ndarray, mel_set: str, recon: str) -> np.ndarray:
