@@ -4,13 +4,13 @@ import argparse
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from avsr import config
 from avsr.errors import AvsrError
-from avsr.models.systems import System, load_system
+from avsr.models.systems import System, load_system, training_conf
 from avsr.noise.lists import NoiseConf
 from avsr.stages import common
 from avsr.stages.prepare import SPLITS
@@ -91,10 +91,8 @@ def run_folder(work_dir: Path, system: str, seed: int) -> Path:
 
 def train_conf(system: System, overrides: dict, seed: int) -> TrainConf:
     """The protocol's YAML, overlaid by the system's `train:` and by the recipe's `train: {protocol: ...}`."""
-    path = ROOT / "conf" / "training" / f"{system.training}.yaml"
-    data = config.merge(config.read_yaml(path), system.train)
-    data = config.merge(data, overrides.get(system.training, {}))
-    return config.build(TrainConf, {**data, "seed": seed}, str(path))
+    train = config.merge(system.train, overrides.get(system.training, {}))
+    return training_conf(replace(system, train={**train, "seed": seed}))
 
 
 def plan(
