@@ -8,7 +8,7 @@ import numpy as np
 
 from avsr.corpora.synthesis.face import Face, make_face
 from avsr.corpora.synthesis.motion import Articulation, mouth_curves
-from avsr.corpora.synthesis.render import lip_distance, mouth_width, render
+from avsr.corpora.synthesis.render import head_motion, lip_distance, mouth_width, render
 from avsr.corpora.synthesis.voice import speak
 from avsr.rng import rng
 
@@ -82,7 +82,7 @@ def make_clip(
     curves = mouth_curves(phones, frames, picture.fps, articulation, rng(*key, "mouth"))
     face = _face(talker.face, picture)
     return Clip(
-        frames_thwc=render(face, curves, picture.fps, rng(*key, "head")),
+        frames_thwc=render(face, curves, head_motion(face, frames, picture.fps, rng(*key, "head"))),
         fps=picture.fps,
         wave=wave,
         rate=RATE,

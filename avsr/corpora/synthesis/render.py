@@ -35,8 +35,8 @@ def mouth_width(curves: Mapping[str, np.ndarray]) -> np.ndarray:
     return 1 + np.where(width > 0, WIDER, NARROWER) * width - 0.05 * curves["opening"]
 
 
-def render(face: Face, curves: Mapping[str, np.ndarray], fps: float, generator: np.random.Generator) -> np.ndarray:
-    """Frames (T, h, w, 3) uint8 for curves (T,) by name (see motion.CONTROLS)."""
+def render(face: Face, curves: Mapping[str, np.ndarray], head_4t: np.ndarray) -> np.ndarray:
+    """Frames (T, h, w, 3) uint8 for curves (T,) by name (see motion.CONTROLS) and the head's (see head_motion)."""
     frames = len(curves["opening"])
     width, height = face.size
     scale = face.scale
@@ -45,9 +45,8 @@ def render(face: Face, curves: Mapping[str, np.ndarray], fps: float, generator: 
     centre = np.array(face.centre)
     box = _box(centre, (95 * scale, RISE * 1.75 * scale, SINK * scale), face.size)
     mouth = _box(centre, (52 * scale, 28 * scale, 58 * scale), face.size)
-    head = _head(frames, fps, scale, generator)
     for t in range(frames):
-        x, y = _moved(box, centre, scale, head[:, t])
+        x, y = _moved(box, centre, scale, head_4t[:, t])
         inner = (slice(mouth[1] - box[1], mouth[3] - box[1]), slice(mouth[0] - box[0], mouth[2] - box[0]))
         state = {name: float(curve[t]) for name, curve in curves.items()}
         x[inner], y[inner], paint = _mouth(face, x[inner], y[inner], state)
@@ -69,8 +68,9 @@ def _box(centre: np.ndarray, reach: tuple[float, float, float], size: tuple[int,
     return left, top, min(size[0], int(centre[0] + side)), min(size[1], int(centre[1] + down))
 
 
-def _head(frames: int, fps: float, scale: float, generator: np.random.Generator) -> np.ndarray:
+def head_motion(face: Face, frames: int, fps: float, generator: np.random.Generator) -> np.ndarray:
     """(4, T): shift x and y in pixels, rotation in radians, logarithm of the size."""
+    scale = face.scale
     place = generator.normal(0, 1, 4) * (2.5 * scale, 2.0 * scale, 0.012, 0.012)
     amounts = np.array([1.2 * scale, 1.0 * scale, 0.010, 0.006])
     amounts = amounts * generator.uniform(0.5, 1.3)

@@ -59,6 +59,10 @@ def speak(words: Sequence[tuple[str, str]], voice: str, speed: int = 170, pitch:
     voice: name of a variant of American English, as `f4`. speed: words a minute. pitch: 0..100, 50 is the voice's own.
     Raises AvsrError when the library does not start, has no such voice, or does not say what was asked.
     """
+    import espeakng_loader
+
+    if not (Path(espeakng_loader.get_data_path()) / "voices/!v" / voice).is_file():  # it would speak with another one
+        raise AvsrError(f"espeak-ng has no voice {voice!r}; reinstall espeakng-loader")
     samples, events = _synthesise(" ".join(said for _, said in words), voice, speed, pitch)
     if any(said.startswith("[[") for _, said in words[:1]):
         raise AvsrError("espeak-ng reports no word for phonemes at the start of a sentence; say a plain word first")
@@ -66,7 +70,7 @@ def speak(words: Sequence[tuple[str, str]], voice: str, speed: int = 170, pitch:
     end = max(sample for kind, sample, _ in events if kind in (_END, _PHONEME))
     if len(starts) != len(words):
         raise AvsrError(f"espeak-ng spoke {len(starts)} words, not {len(words)}: {' '.join(word for word, _ in words)}")
-    marks = [(sample, name) for kind, sample, name in events if kind == _PHONEME]
+    marks = [(sample, name) for kind, sample, name in events if kind == _PHONEME and name != ";"]  # ; is no sound
     ends = [sample for sample, _ in marks[1:]] + [end]
     phones = [(a / RATE, b / RATE, name) for (a, name), b in zip(marks, ends, strict=True) if not name.startswith("_")]
     spoken_end = phones[-1][1]
@@ -94,7 +98,7 @@ def _synthesise(text: str, voice: str, speed: int, pitch: int) -> tuple[np.ndarr
     with _library() as library:
         library.espeak_SetSynthCallback(callback)
         if library.espeak_SetVoiceByName(f"en-us+{voice}".encode()) != 0:
-            raise AvsrError(f"espeak-ng has no voice en-us+{voice}; reinstall espeakng-loader")
+            raise AvsrError("espeak-ng has no American English; reinstall espeakng-loader")
         library.espeak_SetParameter(_SPEED, speed, 0)
         library.espeak_SetParameter(_PITCH, pitch, 0)
         data = text.encode()

@@ -40,8 +40,8 @@ def align(clip: Clip) -> str:
 
 
 def encode_mpeg1(clip: Clip) -> bytes:
-    """MPEG-1 video and MP2 sound (two equal channels) in a program stream, as GRID's `.mpg`. The same clip gives the
-    same bytes; the sound is up to one MP2 frame (26 ms) longer than the picture."""
+    """MPEG-1 video and MP2 sound (both channels the same) in a program stream, as GRID's `.mpg`. The same clip gives
+    the same bytes; the sound is up to one MP2 frame (26 ms) longer than the picture."""
     import av
 
     file = io.BytesIO()  # so that a full disk is met by a plain write, which always says so
