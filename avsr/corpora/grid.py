@@ -26,6 +26,7 @@ GRAMMAR = (COMMANDS, COLOURS, PREPOSITIONS, LETTERS, DIGITS, ADVERBS)
 EXTENSIONS = (".mpg", ".mp4", ".mkv", ".avi")
 ALIGN_UNIT = 25_000  # of an .align file, per second: 1000 a video frame
 DURATION = 3.0  # seconds of a clip
+SILENCES = ("SIL", "SP")
 MEN = (
     "s1",
     "s2",
@@ -113,22 +114,23 @@ def find_clips(corpus: Path) -> dict[str, list[Clip]]:
 
 
 def utterance(clip: Clip, align: Path | None) -> Utterance:
-    """The utterance of a clip; its words with times when there is an alignment."""
-    words = read_align(align) if align else ()
-    return Utterance(clip.utt, clip.speaker, sentence(clip.id).upper(), clip.video, None, DURATION, words)
+    """The utterance of a clip; with an alignment it has words with times, and the length that the alignment has."""
+    rows = read_align(align) if align else ()
+    duration = rows[-1][1] if rows else DURATION
+    words = tuple(row for row in rows if row[2] not in SILENCES)
+    return Utterance(clip.utt, clip.speaker, sentence(clip.id).upper(), clip.video, None, duration, words)
 
 
 def read_align(path: Path) -> tuple[tuple[float, float, str], ...]:
-    """Words with start and end in seconds, without silences. Raises AvsrError on other lines than `start end word`."""
+    """Start and end in seconds and the word, silences too. Raises AvsrError on other lines than `start end word`."""
     try:
         lines = Path(path).read_text(encoding="utf-8").split("\n")
         rows = [line.split() for line in lines if line.strip()]
-        times = [(int(start) / ALIGN_UNIT, int(end) / ALIGN_UNIT, word) for start, end, word in rows]
+        return tuple((int(start) / ALIGN_UNIT, int(end) / ALIGN_UNIT, word.upper()) for start, end, word in rows)
     except UnicodeDecodeError:
         raise AvsrError(f"{path}: is not UTF-8 text; convert it or remove it") from None
     except ValueError:
         raise AvsrError(f"{path}: every line must read 'start end word'; mend it or remove it") from None
-    return tuple((start, end, word.upper()) for start, end, word in times if word not in ("sil", "sp"))
 
 
 class Alignments:

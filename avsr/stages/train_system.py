@@ -190,4 +190,5 @@ def _digest(path: Path) -> str:
     """The digest of a store, or of a checkpoint's marker."""
     if path.suffix == ".pt":
         return json.loads((path.parent / "done.json").read_text(encoding="utf-8"))["digest"]
-    return Store(path).digest
+    made_by = {"audio": "stage 3 (extract)", "video": "stage 2 (crop)", "video_feats": "stage 5 (pretrain)"}
+    return Store(path, next(made_by[part] for part in path.parts[::-1] if part in made_by)).digest

@@ -48,10 +48,12 @@ def test_no_clip_and_no_folder(tmp_path):
         grid.find_clips(tmp_path / "nowhere")
 
 
-def test_align_in_seconds_without_silence(tmp_path):
+def test_align_in_seconds_and_words_without_silence(tmp_path):
     path = tmp_path / "a.align"
     path.write_text("0 23750 sil\n23750 29500 bin\n29500 30000 sp\n30000 34000 blue\n34000 74500 sil\n")
-    assert grid.read_align(path) == ((0.95, 1.18, "BIN"), (1.2, 1.36, "BLUE"))
+    utt = grid.utterance(grid.Clip("s1", "bbaf2n", tmp_path / "bbaf2n.mpg"), path)
+    assert utt.words == ((0.95, 1.18, "BIN"), (1.2, 1.36, "BLUE"))
+    assert utt.duration == 2.98 and utt.text == "BIN BLUE AT F TWO NOW"
 
 
 @pytest.mark.parametrize("text", [b"0 1\n", b"a b c\n", b"0 1 \xff\xfe\n"])

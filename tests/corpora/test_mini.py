@@ -93,7 +93,7 @@ def test_the_reader_of_grid_reads_it(corpus):
     assert "synthetic" in (corpus.folder / "README.txt").read_text()
     alignments = grid.Alignments(corpus.folder)
     for utt in corpus.utterances:
-        words = grid.read_align(alignments.find(found[utt.id]))
+        words = grid.utterance(found[utt.id], alignments.find(found[utt.id])).words
         assert [word.lower() for _, _, word in words] == utt.text.split()
         made = make_utterance(SMALL, 3, utt)
         np.testing.assert_allclose([w[:2] for w in words], [w[:2] for w in made.words], atol=1 / grid.ALIGN_UNIT)
