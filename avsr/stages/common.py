@@ -7,7 +7,6 @@ import multiprocessing
 import os
 import platform
 import shlex
-import subprocess
 import sys
 import time
 import typing
@@ -18,6 +17,7 @@ from typing import Any, TypeVar
 
 from avsr import __version__, config, signals
 from avsr.errors import AvsrError, TooManyFailed, UsageError
+from avsr.revision import commit
 from avsr.stages.shards import ShardJob, merge_shards, run_shard, shard_is_done
 from avsr.storage.atomic import remove_leftovers
 
@@ -184,19 +184,6 @@ def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
         if time.time() - said > 30:
             log.info("%s: %d of %d", what, number, total)
             said = time.time()
-
-
-def commit() -> str:
-    """The commit of the checkout, with + when files differ from it; 'unknown' outside a checkout."""
-    folder = Path(__file__).resolve().parents[2]
-    try:
-        text = subprocess.run(
-            ["git", "-C", str(folder), "describe", "--always", "--dirty=+", "--abbrev=10", "--exclude=*"],
-            capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
-        return text.stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return "unknown"
 
 
 def _open_log(args: argparse.Namespace) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from avsr import config
 from avsr.errors import AvsrError
 from avsr.models.systems import System, load_system
+from avsr.revision import commit
 from avsr.scoring.report import Run, checkpoint_digest
 from avsr.scoring.results import Provenance
 from avsr.stages import common
@@ -148,7 +149,7 @@ def _job(args, conf: ScoreConf, row: str, kind: str, seed: int, test_set: str, c
         _protocol(args),
         _preset(args),
         f"./run.sh --recipe {_recipe(args)} --protocol {_protocol(args)} --preset {_preset(args)} --seed {args.seed}",
-        common.commit(),
+        commit(),
         f"{row.split('+')[0]}/seed{seed}/{checkpoint.name}" if checkpoint else "",
         checkpoint_digest(checkpoint) if checkpoint else "",
         f"beam {conf.beam}" if kind in ("recognise", "joint") else "",

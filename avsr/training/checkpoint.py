@@ -2,10 +2,8 @@
 
 import pickle
 import shutil
-import subprocess
 import zipfile
 import zlib
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +12,7 @@ from torch import nn
 
 from avsr import __version__
 from avsr.errors import AvsrError
+from avsr.revision import commit
 from avsr.storage.atomic import atomic_path
 
 FORMAT = "avsr checkpoint 1"
@@ -176,17 +175,6 @@ def set_random_state(state: dict) -> None:
     torch.set_rng_state(state["torch"])
     if torch.cuda.is_available() and len(state["cuda"]) == torch.cuda.device_count():
         torch.cuda.set_rng_state_all(state["cuda"])
-
-
-@cache
-def commit() -> str:
-    """The commit of the checkout this package runs from, `-dirty` when changed; "unknown" outside of one."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12"]
-    try:
-        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return found.stdout.strip() or "unknown"
 
 
 def _line(error: BaseException) -> str:
