@@ -29,7 +29,6 @@ class PretrainConf:
     preset: str = "base"  # base is the paper's size; small and tiny are narrower
     window: int = 29  # frames around the middle of a word; LRW's clips have 29
     train: dict[str, Any] = field(default_factory=dict)  # overrides of conf/training/<protocol>.yaml, by protocol
-    noise: dict[str, Any] = field(default_factory=dict)  # unused: a front-end hears nothing
 
 
 def main(argv: list[str] | None = None) -> int:

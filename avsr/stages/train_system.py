@@ -44,7 +44,7 @@ class TrainStageConf:
     preset: str = "base"  # base is the paper's size; small and tiny are narrower
     seeds: int = 1  # how many: --seed, --seed + 1, ...
     train: dict[str, dict[str, Any]] = field(default_factory=dict)  # overrides of conf/training/, by protocol
-    noise: dict[str, NoiseConf] = field(default_factory=dict)  # what is mixed in, by protocol; see NOISE
+    noise: dict[str, dict[str, Any]] = field(default_factory=dict)  # overrides of NOISE, by protocol
 
 
 def train_stage(name: str, kind: str, doc: str, argv: Sequence[str] | None) -> int:
@@ -95,6 +95,13 @@ def train_conf(system: System, overrides: dict, seed: int) -> TrainConf:
     return training_conf(replace(system, train={**train, "seed": seed}))
 
 
+def noise_conf(system: System, overrides: dict) -> NoiseConf:
+    """What is mixed in by the system's protocol: NOISE, overlaid by the recipe's `noise: {protocol: ...}`."""
+    name = system.training
+    data = config.merge(config.to_dict(NOISE[name]), overrides.get(name, {}))
+    return config.build(NoiseConf, data, f"noise.{name}")
+
+
 def plan(
     system: System, conf: Any, work_dir: Path, seed: int, device: str, inputs: Sequence[Path], options: Any = None
 ) -> Job | None:
@@ -104,7 +111,7 @@ def plan(
         {
             "id": system.id,
             "model": system.model,
-            "noise": conf.noise.get(system.training, NOISE[system.training]),
+            "noise": noise_conf(system, getattr(conf, "noise", {})),
             "options": options or {},
             "inputs": [_digest(path) for path in inputs],
         }

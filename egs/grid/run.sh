@@ -5,13 +5,13 @@
 stage=1         # first stage to run, 1 to 9
 stop_stage=9    # last stage to run
 corpus_dir=     # the GRID corpus: its videos, and its alignments where they are there
-noise_dir=      # recordings of noise, one folder or file prefix a type
+noise_dir=      # recordings of noise, one folder a type
 speech_dir=     # recordings of more talkers, as interference
 work_dir=       # data/, dump/, exp/ and RESULTS.md go here; the folder of the recipe where not given
 nj=$(nproc)     # processes side by side
 seed=0          # of every random choice
 device=cpu      # cpu or cuda
-preset=quick    # conf/<preset>.yaml: quick (an hour), real (the tables), smoke (a minute, for tests)
+preset=quick    # conf/<preset>.yaml: quick (an hour), smoke (every stage once, for tests)
 protocol=G      # how the corpus is split: G or GT (all speakers), s1 (or any sN: one speaker), mini
 systems=        # only these systems, as "ae_tcn eg_av"; all of the preset where not given
 frontend=       # lip reading front-end of another recipe, taken instead of stage 5's training

@@ -130,3 +130,17 @@ def test_whole_sentences_and_clean_sound(work):
     np.testing.assert_allclose(
         item["noisy_mel"], mel((wave * level).astype(np.float32), "mel_htk"), rtol=1e-3, atol=1e-5
     )
+
+
+def test_overriding_one_key_of_the_noise_keeps_the_others():
+    from avsr.models.systems import load_system
+    from avsr.stages.train_system import NOISE, noise_conf
+
+    made = noise_conf(load_system("ae_tcn", "tiny"), {"ae": {"p_noise": 0.25}})
+    assert made.p_noise == 0.25 and made.weights() == NOISE["ae"].weights() and made.weights()["babble"] == 1.0
+
+
+def test_babble_alone_is_validated_on_babble(work):
+    write_list(work / "data/valid_noisy/babble.jsonl", [Row("s1-a", "clean")])
+    data = EnhanceData(work, "mel_htk", None, 1, NoiseConf(natural=0.0, babble=1.0, p_speech=0.0), 0)
+    assert EnhanceExamples(data, "valid", None).ids == ["s1-a"]

@@ -40,7 +40,9 @@ class EnhanceExamples:
     def __init__(self, data: EnhanceData, split: str, epoch: int | None):
         self.data, self.epoch = data, epoch
         if epoch is None:
-            path = data.work_dir / "data" / f"{split}_noisy" / "train_like.jsonl"
+            # an AE, which is trained on babble alone, is selected by babble
+            name = "train_like" if data.noise.natural or data.noise.p_speech else "babble"
+            path = data.work_dir / "data" / f"{split}_noisy" / f"{name}.jsonl"
             self.mixer = ListMixer(path, data.work_dir, split)
         else:
             self.mixer = MixSampler(data.noise, data.work_dir, split, data.seed)
