@@ -147,14 +147,14 @@ def _resample(
 
 def _picture(frame: Any, color: str) -> np.ndarray:
     if color == "rgb":
-        picture = frame.to_ndarray(format="rgb24")
+        picture = frame.to_ndarray(format="rgb24", threads=1)
     elif frame.format.name in LUMA_FIRST:
         plane = frame.planes[0]
         luma = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[: frame.height, : frame.width]
         full_range = frame.color_range == 2 or frame.format.name.startswith(("gray", "yuvj"))
         picture = luma.copy() if full_range else EXPAND.take(luma)
     else:
-        picture = frame.to_ndarray(format="gray")
+        picture = frame.to_ndarray(format="gray", threads=1)
     # a telephone writes its pictures lying, with the turn (degrees, counter-clockwise) beside them
     turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(picture, turns) if turns else picture)

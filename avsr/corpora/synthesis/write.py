@@ -58,7 +58,7 @@ def encode_mpeg1(clip: Clip) -> bytes:
         sound.bit_rate = 192_000
         packets = []
         for number, picture in enumerate(clip.frames_thwc):
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p")
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p", threads=1)
             frame.pts, frame.time_base = number, 1 / rate
             packets += [(packet.dts * packet.time_base, packet) for packet in video.encode(frame)]
         packets += [(packet.dts * packet.time_base, packet) for packet in video.encode(None)]
