@@ -1,52 +1,48 @@
 """`python -m avsr.bench [name] [--threads N]`: speed, as ratios against a reference of the same run.
 
-Names: eleatt landmarks; none runs all. Prints machine, threads and versions first; a target that is missed is said.
+Names: eleatt landmarks loading stages; none runs all. Prints machine, threads and versions first; a target that is
+missed is said. A bench is a module with `run(options) -> list[Row]`.
 """
 
 import argparse
 import importlib
-import os
 import platform
 import sys
+from importlib.metadata import version
+from pathlib import Path
 
-BENCHES = ("eleatt", "landmarks")
+from avsr.bench.common import Options, cores
+from avsr.errors import AvsrError
+
+BENCHES = ("eleatt", "landmarks", "loading", "stages")
+LIBRARIES = ("torch", "numpy", "av", "h5py")
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Prints one row a measurement; returns 1 when a target is missed."""
+    """Prints one row a measurement; returns 1 when a target is missed or a bench cannot run."""
     parser = argparse.ArgumentParser(prog="python -m avsr.bench", description=__doc__.splitlines()[0])
     parser.add_argument("name", nargs="?", choices=BENCHES, help="one of them; none: all")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of torch (default: all cores)")
-    parser.add_argument("--clips", help="landmarks: folder of video clips (default: synthetic ones)")
+    parser.add_argument("--threads", type=int, default=cores(), help="eleatt: of torch (default: all cores)")
+    parser.add_argument("--clips", type=Path, help="landmarks: folder of video clips (default: a synthetic one)")
     args = parser.parse_args(argv)
-    print(describe(args.threads))
+    print(describe(args.threads), flush=True)
     missed = 0
-    for name in [args.name] if args.name else BENCHES:
-        bench = importlib.import_module(f"avsr.bench.{name}")
-        rows = bench.run(args.threads) if name == "eleatt" else bench.run(args.clips)
-        for label, value, unit, target in rows:
-            note = verdict(value, unit, target)
-            missed += note.endswith("missed")
-            print(f"{label:72s} {value:9.2f} {unit:12s} {note}")
+    try:
+        for name in [args.name] if args.name else BENCHES:
+            for row in importlib.import_module(f"avsr.bench.{name}").run(Options(args.threads, args.clips)):
+                missed += row.missed
+                print(f"{row.name:72s} {row.value:9.2f} {row.unit:12s} {row.verdict}".rstrip(), flush=True)
+    except AvsrError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return error.exit_code
     return 1 if missed else 0
-
-
-def verdict(value: float, unit: str, target: float | None) -> str:
-    """How a value stands to its target: ratios of cost and pixels at most, speeds at least."""
-    if target is None:
-        return ""
-    least = unit == "x real time" or unit == "x faster"
-    met = value >= target if least else value <= target
-    return f"{'at least' if least else 'at most'} {target:g}: {'met' if met else 'missed'}"
 
 
 def describe(threads: int) -> str:
     """Machine, threads and versions in one line."""
-    import numpy
-    import torch
-
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}, numpy {numpy.__version__}"
-    return f"{platform.machine()}, {os.cpu_count()} cores, {threads} threads of torch, {versions}"
+    versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
+    machine = f"{platform.machine()}, {cores()} cores, {threads} threads of torch"
+    return f"{machine}, Python {platform.python_version()}, {versions}"
 
 
 if __name__ == "__main__":

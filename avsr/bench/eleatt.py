@@ -2,10 +2,12 @@
 
 import statistics
 import time
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
+from avsr.bench.common import Options, Row
 from avsr.layers.eleatt_gru import EleAttGRU
 
 # (t, b, d, h) and the ratio of the two cells' arithmetic, (3h(d+h) + d(d+h)) / 3h(d+h): what a perfect one would cost.
@@ -19,19 +21,19 @@ def _seconds(model: nn.Module, x_btd: torch.Tensor) -> float:
     return time.perf_counter() - start
 
 
-def run(threads: int, repeats: int = 7) -> list[tuple[str, float, str, float | None]]:
-    """Rows (name, value, unit, target or None): for each size milliseconds of both and their ratio (medians)."""
-    before = torch.get_num_threads()
+def run(options: Options, sizes: Sequence[tuple] = SIZES, repeats: int = 7) -> list[Row]:
+    """For each size milliseconds of both and their ratio (medians)."""
+    threads, before = options.threads, torch.get_num_threads()
     torch.set_num_threads(threads)
-    rows: list[tuple[str, float, str, float | None]] = []
-    for t, b, d, h, ratio in SIZES:
+    rows = []
+    for t, b, d, h, ratio in sizes:
         ours, reference = EleAttGRU(d, h, bidirectional=False), nn.GRU(d, h, batch_first=True)
         x_btd = torch.randn(b, t, d, requires_grad=True)
         pairs = [(_seconds(ours, x_btd), _seconds(reference, x_btd)) for _ in range(repeats + 1)][1:]
         name = f"EleAtt-GRU (T={t}, B={b}, D={d}, H={h}), {threads} thread{'s' if threads > 1 else ''}"
-        rows.append((f"{name}: forward + backward", 1e3 * statistics.median(p[0] for p in pairs), "ms", None))
-        rows.append((f"{name}: torch.nn.GRU", 1e3 * statistics.median(p[1] for p in pairs), "ms", None))
+        rows.append(Row(f"{name}: forward + backward", 1e3 * statistics.median(p[0] for p in pairs), "ms"))
+        rows.append(Row(f"{name}: torch.nn.GRU", 1e3 * statistics.median(p[1] for p in pairs), "ms"))
         target = ONE_THREAD.get(ratio, ratio) if threads == 1 else ratio
-        rows.append((f"{name}: ratio", statistics.median(p[0] / p[1] for p in pairs), "x", target))
+        rows.append(Row(f"{name}: ratio", statistics.median(p[0] / p[1] for p in pairs), "x", target))
     torch.set_num_threads(before)
     return rows

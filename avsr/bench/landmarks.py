@@ -1,13 +1,13 @@
 """How fast and how exact the landmarks of stage 2 are, against dlib's detector on every picture of the same clips."""
 
-import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 
+from avsr.bench.common import Options, Row
 from avsr.errors import AvsrError
 from avsr.media.landmarks import Box, DetectConf, FaceFinder, detect, fill_gaps
 from avsr.media.video import read_frames
@@ -16,13 +16,13 @@ CLIPS = 12
 EXTENSIONS = (".mpg", ".mp4", ".avi", ".mkv")
 
 
-def run(folder: Path | None = None, clips: int = CLIPS) -> list[tuple[str, float, str, float | None]]:
-    """Rows (name, value, unit, target or None). `folder`: with video files, else small ones are made.
+def run(options: Options, clips: int = CLIPS) -> list[Row]:
+    """Clips are chosen from the folder of the options; without one a small clip is made.
 
     Times are those of this process on its processor, decoding included; each clip is read by both ways in turn.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        paths = _choose(folder, clips) if folder else [_make_clip(Path(temporary) / "face.mpg")]
+        paths = _choose(options.clips, clips) if options.clips else [_make_clip(Path(temporary) / "face.mpg")]
         conf = DetectConf()
         finder = FaceFinder(conf)
         ours, every, apart, seconds = [], [], [], []
@@ -38,11 +38,11 @@ def run(folder: Path | None = None, clips: int = CLIPS) -> list[tuple[str, float
     timed = list(zip(ours, every, seconds, strict=True))[1:]
     name = f"landmarks of {len(paths)} clip{'s' * (len(paths) > 1)}"
     return [
-        (f"{name}: this stage", statistics.median(40 * o / s for o, _, s in timed), "ms a frame", None),
-        (f"{name}: detector on every frame", statistics.median(40 * e / s for _, e, s in timed), "ms a frame", None),
-        (f"{name}: faster by", statistics.median(e / o for o, e, _ in timed), "x faster", 3.0),
-        (f"{name}: speed on one core", statistics.median(s / o for o, _, s in timed), "x real time", 6.0),
-        (f"{name}: mean difference (at most)", float(np.mean(apart[1:])), "px", 2.0),
+        Row(f"{name}: this stage", median(40 * o / s for o, _, s in timed), "ms a frame"),
+        Row(f"{name}: detector on every frame", median(40 * e / s for _, e, s in timed), "ms a frame"),
+        Row(f"{name}: faster by", median(e / o for o, e, _ in timed), "x faster", 3.0, least=True),
+        Row(f"{name}: speed on one core", median(s / o for o, _, s in timed), "x real time", 6.0, least=True),
+        Row(f"{name}: mean difference", float(np.mean(apart[1:])), "px", 2.0),
     ]
 
 
@@ -80,8 +80,3 @@ def _make_clip(path: Path) -> Path:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode())
     return path
-
-
-if __name__ == "__main__":
-    for row in run(Path(sys.argv[1]) if len(sys.argv) > 1 else None):
-        print(f"{row[0]:55s} {row[1]:8.2f} {row[2]}" + (f"  (target {row[3]:g})" if row[3] else ""))
