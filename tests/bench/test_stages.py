@@ -37,6 +37,6 @@ def test_speed_up_of_two_processes(monkeypatch, cores, target):
 
 
 def test_stages_rows():
-    rows = stages.run(Options(), clips=1, counts=(1, 2, 3), frames=5)
-    assert [row.unit for row in rows] == ["s", "MiB"] * 3 + ["x", "x"] + ["s", "x faster"]
+    rows = stages.run(Options(), clips=1, counts=(1, 2), frames=5)
+    assert [row.unit for row in rows] == ["s", "MiB"] * 2 + ["x", "x"] + ["s", "x faster"]
     assert all(row.value > 0 for row in rows) and "2 utterances, nj=2" in rows[-1].name
