@@ -77,6 +77,8 @@ def choose_workers(load_seconds: float, step_seconds: float, free: int) -> int:
 
     A thread shares the interpreter with the trainer, so it is enough only while it is mostly idle.
     """
+    if free <= 0:
+        return 0
     ratio = load_seconds / max(step_seconds, 1e-9)
     workers = 0 if ratio < 0.5 else max(0, min(int(ratio) + 1, free))
     what = f"{workers} processes" if workers else "one thread"

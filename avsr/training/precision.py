@@ -114,16 +114,20 @@ def _check_loss(model: nn.Module, loss: Callable, candidate: Precision, device: 
 
 
 def step_seconds(model: nn.Module, loss: Callable, candidate: Precision, device: torch.device) -> float:
-    """Seconds that one forward and backward pass takes; model and random states are as before afterwards."""
-    times = []
+    """Seconds that one forward and backward pass takes; model and random states are as before afterwards.
+
+    On a CPU they are seconds of its cores, a thread: other processes, trainings side by side say, do not count.
+    """
+    times, threads = [], torch.get_num_threads()
     with _unchanged(model):
         lay_out(model, candidate.channels_last)
         for _ in range(1 + TIMED_STEPS):  # the first one pays for set-up
-            start = time.perf_counter()
+            start = time.process_time() / threads if device.type == "cpu" else time.perf_counter()
             with candidate.autocast(device):
                 value = loss()
             value.backward()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-            times.append(time.perf_counter() - start)
+            end = time.process_time() / threads if device.type == "cpu" else time.perf_counter()
+            times.append(end - start)
     return min(times[1:])

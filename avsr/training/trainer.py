@@ -146,7 +146,7 @@ class _Run:
         self.workers = self.conf.workers
         if self.workers == "auto":
             free = free_cores(self.device, self.conf.threads)
-            seconds = step_seconds(self.model, loss, self.precision, self.device) if free > 0 else math.inf
+            seconds = step_seconds(self.model, loss, self.precision, self.device) if free > 0 else 0.0
             self.workers = choose_workers(load_seconds, seconds, free)
         lay_out(self.model, self.precision.channels_last)
 
