@@ -129,7 +129,7 @@ def test_speech_lies_within_the_word_times(clip):
     assert first >= 0.2 and clip.seconds - last >= 0.2
     silence = max(power(0, first - 0.01), power(last + 0.01, clip.seconds))
     for start, end, word in clip.words:
-        assert power(start, end) > 1000 * silence, word
+        assert power(start, end) > 50 * silence, word  # the room is 26 dB below speech
     assert [word for _, _, word in clip.words] == clip.text.split()
     assert [phone for _, _, phone in clip.phones if phone.startswith(("eI", "'eI"))]  # the letter a, not the article
     assert np.abs(clip.wave).max() < 0.95 and clip.wave.shape == (round(clip.seconds * clip.rate),)

@@ -17,7 +17,10 @@ Times = tuple[tuple[float, float, str], ...]  # (start s, end s, name)
 RATE = 44_100  # as GRID's sound
 QUIET = 0.22  # least seconds of silence before and after speech
 LEVEL = 0.08  # root mean square of speech
-ROOM = 0.0004  # root mean square of the room's noise
+ROOM = 0.004  # root mean square of the room's noise: 26 dB below, as in an office
+SPEED = (150, 186)  # words a minute, pauses not counted: from, below
+PITCH = (44, 57)  # 50 is the voice's own
+GAP = (2, 13)  # 10 ms between words; who pauses when is what the lips tell
 SLICE = 5  # frames: clips are as long as a whole number of them
 
 
@@ -70,7 +73,8 @@ def make_clip(
 ) -> Clip:
     """Speaks and shows a sentence of (word, how to say it) pairs; `key` (seed, utterance) seeds all its chances."""
     chance = rng(*key, "voice")
-    speech = speak(words, talker.voice, int(chance.integers(145, 171)), int(chance.integers(44, 57)))
+    speed, pitch, gap = (int(chance.integers(*limits)) for limits in (SPEED, PITCH, GAP))
+    speech = speak(words, talker.voice, speed, pitch, gap)
     spoken = len(speech.wave) / speech.rate
     frames = SLICE * int(np.ceil((spoken + 2 * QUIET) * picture.fps / SLICE))
     start = QUIET + chance.uniform() * (frames / picture.fps - spoken - 2 * QUIET)

@@ -22,7 +22,7 @@ RATE = 22050  # espeak-ng's own; it is checked when the library starts
 _SYNCHRONOUS = 2
 _WITH_PHONEME_EVENTS, _DO_NOT_EXIT = 0x0001, 0x8000
 _UTF8, _PHONEMES_IN_TEXT = 0x0001, 0x0100
-_SPEED, _PITCH = 1, 3
+_SPEED, _PITCH, _GAP = 1, 3, 7
 _WORD, _END, _PHONEME = 1, 5, 7
 _LONGEST_PATH = 140  # espeak-ng keeps its data path in 160 characters
 
@@ -53,17 +53,18 @@ class Speech:
     phones: tuple[tuple[float, float, str], ...]
 
 
-def speak(words: Sequence[tuple[str, str]], voice: str, speed: int = 170, pitch: int = 50) -> Speech:
+def speak(words: Sequence[tuple[str, str]], voice: str, speed: int = 170, pitch: int = 50, gap: int = 0) -> Speech:
     """Speaks a sentence given as (word, how to say it) pairs; `[['eI]]` says phonemes, all else is plain text.
 
     voice: name of a variant of American English, as `f4`. speed: words a minute. pitch: 0..100, 50 is the voice's own.
+    gap: pause between words, in 10 ms.
     Raises AvsrError when the library does not start, has no such voice, or does not say what was asked.
     """
     import espeakng_loader
 
     if not (Path(espeakng_loader.get_data_path()) / "voices/!v" / voice).is_file():  # it would speak with another one
         raise AvsrError(f"espeak-ng has no voice {voice!r}; reinstall espeakng-loader")
-    samples, events = _synthesise(" ".join(said for _, said in words), voice, speed, pitch)
+    samples, events = _synthesise(" ".join(said for _, said in words), voice, speed, pitch, gap)
     if any(said.startswith("[[") for _, said in words[:1]):
         raise AvsrError("espeak-ng reports no word for phonemes at the start of a sentence; say a plain word first")
     starts = [sample for kind, sample, _ in events if kind == _WORD]
@@ -80,7 +81,7 @@ def speak(words: Sequence[tuple[str, str]], voice: str, speed: int = 170, pitch:
     return Speech(wave, RATE, named, tuple(phones))
 
 
-def _synthesise(text: str, voice: str, speed: int, pitch: int) -> tuple[np.ndarray, list[tuple[int, int, str]]]:
+def _synthesise(text: str, voice: str, speed: int, pitch: int, gap: int) -> tuple[np.ndarray, list[tuple[int, int, str]]]:
     """Samples (n,) int16 and events (kind, sample, name)."""
     pieces: list[bytes] = []
     events: list[tuple[int, int, str]] = []
@@ -101,6 +102,7 @@ def _synthesise(text: str, voice: str, speed: int, pitch: int) -> tuple[np.ndarr
             raise AvsrError("espeak-ng has no American English; reinstall espeakng-loader")
         library.espeak_SetParameter(_SPEED, speed, 0)
         library.espeak_SetParameter(_PITCH, pitch, 0)
+        library.espeak_SetParameter(_GAP, gap, 0)
         data = text.encode()
         flags = _UTF8 | _PHONEMES_IN_TEXT
         library.espeak_Synth(data, ctypes.c_size_t(len(data) + 1), 0, 1, 0, flags, None, None)
