@@ -1,4 +1,4 @@
-"""Short-time Fourier transform and its exact inverse, in numpy.
+"""Short-time Fourier transform and its exact inverse.
 
 Periodic Hann window of 640 samples (one picture), hop 160, FFT 640, so 321 bins 25 Hz apart
 (MHCA-AVCRN section 3.1; AE-MSR section 4.1); frames are centred, the edges reflected. 640 T samples
@@ -6,6 +6,7 @@ give 4 T + 1 frames: the networks see the first 4 T, the inverse needs all of th
 """
 
 import numpy as np
+from scipy.fft import irfft, rfft  # in single precision twice as fast as numpy's
 
 WINDOW = 640
 HOP = 160
@@ -24,7 +25,7 @@ def stft(wave_n: np.ndarray) -> np.ndarray:
         raise ValueError(f"a wave of {len(wave_n)} samples is too short to reflect {_HALF} samples at its ends")
     padded_n = np.pad(wave_n, _HALF, mode="reflect")
     frames_tn = np.lib.stride_tricks.sliding_window_view(padded_n, WINDOW)[::HOP]
-    return np.fft.rfft(frames_tn * hann().astype(wave_n.dtype), axis=-1)
+    return rfft(frames_tn * hann().astype(wave_n.dtype), axis=-1)
 
 
 def istft(spectrum_tf: np.ndarray, samples: int) -> np.ndarray:
@@ -35,7 +36,7 @@ def istft(spectrum_tf: np.ndarray, samples: int) -> np.ndarray:
     if len(spectrum_tf) != 1 + samples // HOP:
         raise ValueError(f"{len(spectrum_tf)} frames cannot give {samples} samples")
     window_n = hann().astype(spectrum_tf.real.dtype)
-    frames_tn = np.fft.irfft(spectrum_tf, WINDOW, axis=-1) * window_n
+    frames_tn = irfft(spectrum_tf, WINDOW, axis=-1) * window_n
     return _overlap_add(frames_tn)[_HALF : _HALF + samples] / _weights(len(frames_tn))[_HALF : _HALF + samples]
 
 

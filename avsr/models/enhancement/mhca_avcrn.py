@@ -43,16 +43,19 @@ class VideoLevel(nn.Module):
 
     def __init__(self, level: int, c_in: int, c_out: int):
         super().__init__()
-        pools = POOLS[level]
-        blocks: list[nn.Module] = []
-        for i in range(max(len(pools), 1)):
-            blocks.append(ConvBlock(c_in if i == 0 else c_out, c_out, KERNELS[level] if i == 0 else 3))
-            if i < len(pools):
-                blocks.append(nn.MaxPool2d(pools[i]))
-        self.blocks = nn.Sequential(*blocks)
+        self.pools = POOLS[level] or (None,)
+        self.blocks = nn.ModuleList(
+            ConvBlock(c_in if i == 0 else c_out, c_out, KERNELS[level] if i == 0 else 3) for i in range(len(self.pools))
+        )
 
     def forward(self, x_nchw: Tensor) -> Tensor:
-        return self.blocks(x_nchw)
+        for block, pool in zip(self.blocks, self.pools, strict=True):
+            x_nchw = block.norm(block.conv(x_nchw))
+            if pool:
+                # ELU rises everywhere, so pooling before it gives the same numbers for an eighth of the exponentials.
+                x_nchw = nn.functional.max_pool2d(x_nchw, pool)
+            x_nchw = nn.functional.elu(x_nchw)
+        return x_nchw
 
 
 class Fusion(nn.Module):
