@@ -18,6 +18,7 @@ from avsr.errors import UsageError
 from avsr.storage.atomic import write_text
 
 T = TypeVar("T")
+CONF = Path(__file__).resolve().parent / "conf"  # the defaults of all recipes; in the repository a link to its conf/
 SECTIONS = ("prepare", "crop", "extract", "mix", "pretrain", "enhance", "recognise", "joint", "score")
 
 

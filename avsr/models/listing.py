@@ -6,14 +6,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from avsr.config import build, merge, read_yaml
+from avsr.config import CONF, build, merge, read_yaml
 from avsr.errors import AvsrError
 from avsr.models.gmac import multiply_adds
 from avsr.models.registry import build_model
-from avsr.models.systems import CONF, System, load_system, system_ids, training_conf
+from avsr.models.systems import System, load_system, system_ids, training_conf
 from avsr.training.conf import TrainConf
 
-EGS = CONF.parent / "egs"
+EGS = Path(__file__).resolve().parents[2] / "egs"  # recipes stand in the repository, not in an installed package
 SECONDS = 3.0  # of input that the cost is counted on: a GRID clip
 CHARACTERS = 15  # a second of speech, for the decoders of recognisers
 WORD_FRAMES = 29  # LRW's clips

@@ -11,11 +11,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from avsr.config import build, merge, parse_set, read_yaml
+from avsr.config import CONF, build, merge, parse_set, read_yaml
 from avsr.errors import UsageError
 from avsr.training.conf import TrainConf
 
-CONF = Path(__file__).resolve().parents[2] / "conf"
 FOLDER = CONF / "systems"
 PRESETS = ("base", "small", "tiny")
 SETTABLE = ("model", "train", "training")

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from avsr.config import read_yaml
+from avsr.config import CONF, read_yaml
 from avsr.errors import UsageError
 from avsr.scoring.metrics import METRICS
 
-FOLDER = Path(__file__).resolve().parents[2] / "conf" / "published"
+FOLDER = CONF / "published"
 
 
 @dataclass(frozen=True)

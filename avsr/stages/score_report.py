@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from avsr.config import CONF
 from avsr.errors import AvsrError
 from avsr.features.mel import mel
 from avsr.features.stft import stft
@@ -19,7 +20,6 @@ from avsr.scoring.report import Run, figure_folder, publish, read_training_log, 
 from avsr.scoring.results import Results
 from avsr.stages import score_maps
 from avsr.stages.score_jobs import ScoreJob, make_estimator
-from avsr.stages.train_system import ROOT
 
 log = logging.getLogger("avsr")
 FIGURE_SET, BABBLE_SET = "speech_-5dB", "babble_-5dB"
@@ -28,7 +28,7 @@ STAGES = {"lipread": 5, "enhance": 6, "recognise": 7, "joint": 8}
 
 def write_all(args: argparse.Namespace, conf: Any, run: Run) -> None:
     """Figures, RESULTS.md, results.csv; copied into the recipe's folder where --publish true asks for it."""
-    run = replace(run, rules=tuple(read_rules(ROOT / "conf" / "checks.yaml")), notes=tuple(notes(args.work_dir)))
+    run = replace(run, rules=tuple(read_rules(CONF / "checks.yaml")), notes=tuple(notes(args.work_dir)))
     results = Results.read(args.work_dir / "exp", run.protocol, run.preset)
     folder = figure_folder(args.work_dir, run)
     drawn = [

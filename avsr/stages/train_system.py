@@ -20,7 +20,6 @@ from avsr.training.folder import RunFolder, resolved
 from avsr.training.many import Job, train_many
 
 log = logging.getLogger("avsr")
-ROOT = Path(__file__).resolve().parents[2]
 
 
 BABBLE = {"natural": 0.0, "babble": 1.0, "p_speech": 0.0}  # AE-MSR section 5.1: babble alone
