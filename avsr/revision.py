@@ -8,9 +8,14 @@ from pathlib import Path
 @cache
 def commit() -> str:
     """The commit of the checkout, `-dirty` when files differ from it; "unknown" outside of one."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
+    own = _git("ls-files", "--error-unmatch", Path(__file__).name)  # an installed package may lie in another checkout
+    return own and _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*") or "unknown"
+
+
+def _git(*words: str) -> str:
+    """What git prints in the folder of this file; nothing where it fails."""
     try:
-        found = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
+        done = subprocess.run(["git", *words], cwd=Path(__file__).parent, capture_output=True, text=True, timeout=10)
     except (OSError, subprocess.TimeoutExpired):
-        return "unknown"
-    return found.stdout.strip() or "unknown"
+        return ""
+    return "" if done.returncode else done.stdout.strip()

@@ -1,0 +1,37 @@
+"""The commit that results carry."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def git(folder: Path, *words: str) -> str:
+    who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+    return subprocess.run(["git", *who, *words], cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def said_by(folder: Path) -> str:
+    """What the module says that lies in `folder`."""
+    code = "import revision; print(revision.commit())"
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, check=True, capture_output=True, text=True).stdout[
+        :-1
+    ]
+
+
+def test_only_a_checkout_of_the_module_itself_names_a_commit(tmp_path):
+    inner = tmp_path / "repository" / "site-packages"
+    inner.mkdir(parents=True)
+    (inner / "revision.py").write_bytes((ROOT / "avsr" / "revision.py").read_bytes())
+    assert said_by(inner) == "unknown"
+    (inner.parent / "other.txt").write_text("a\n")
+    git(inner.parent, "init", "-q")
+    git(inner.parent, "add", "other.txt")
+    git(inner.parent, "commit", "-q", "-m", "another project")
+    assert said_by(inner) == "unknown"
+    git(inner, "add", "revision.py")
+    git(inner, "commit", "-q", "-m", "this project")
+    assert said_by(inner) == git(inner, "rev-parse", "--short=12", "HEAD")
+    (inner.parent / "other.txt").write_text("b\n")
+    assert said_by(inner).endswith("-dirty")
