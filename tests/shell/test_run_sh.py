@@ -92,6 +92,12 @@ def test_dry_run_prints_nine_commands_and_needs_no_installation(run, checkout):
     assert own[4:] == [["--work-dir", str(home)]] * 5
 
 
+def test_nj_is_the_number_of_cores_even_where_path_sh_was_sourced_before(run):
+    """path.sh sets OMP_NUM_THREADS=1 in the shell that sources it, and nproc obeys that."""
+    (command,) = commands(run("--stage", "9", "--dry-run", "true", OMP_NUM_THREADS=1))
+    assert value(command, "--nj") == str(len(os.sched_getaffinity(0)))
+
+
 def test_every_option_reaches_its_stages(run, checkout, tmp_path):
     for name in ("corpus", "noise", "speech"):
         (tmp_path / f"my {name}").mkdir()
