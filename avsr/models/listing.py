@@ -37,8 +37,12 @@ def table(presets: Sequence[str], only: Sequence[str] = ()) -> None:
     for system in _systems(presets, only):
         with torch.random.fork_rng(devices=[]):
             model = build_model(system.model)
-            cost = gmac_per_second(system, model)
-        rows.append((system.id, system.name, system.preset, f"{parameters(model):,}", f"{cost:.3f}", system.row))
+            parts = [(system.name, system.row, model, gmac_per_second(system, model))]
+            if system.kind == "lipread":  # without a back-end, as it stands frozen in front of the other systems
+                cost = front_end_gmac(model.frontend)
+                parts.append((f"{system.name}, front-end", "AE-MSR section 3.1", model.frontend, cost))
+        for name, row, part, cost in parts:
+            rows.append((system.id, name, system.preset, f"{parameters(part):,}", f"{cost:.3f}", row))
     widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
     for row in rows:
         left, numbers, right = row[:3], row[3:5], row[5:]
@@ -59,6 +63,13 @@ def gmac_per_second(system: System, model: nn.Module) -> float:
     else:
         cost = multiply_adds(model, lambda: training_loss(system, model, batch))
     return cost / 1e9 / (frames / 25)
+
+
+def front_end_gmac(frontend: nn.Module) -> float:
+    """10^9 multiply-adds of a lip-reading front-end alone for a second of pictures."""
+    batch = random_batch([WORD_FRAMES], [1])
+    cost = multiply_adds(frontend, lambda: frontend(batch["crop112"], batch["frames"]))
+    return cost / 1e9 / (WORD_FRAMES / 25)
 
 
 def random_batch(frames: Sequence[int], characters: Sequence[int]) -> dict[str, Tensor]:

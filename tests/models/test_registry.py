@@ -123,6 +123,19 @@ def test_table(capsys):
     assert [row[2] for row in rows if row[:1] == ["mhca_avcrn"]] == ["base", "small", "tiny"]
 
 
+def test_table_lists_the_front_end_without_a_back_end(capsys):
+    assert main(["--only", "p3d50"]) == 0
+    rows = [line.split("  ") for line in capsys.readouterr().out.splitlines()]
+    cells = [[cell.strip() for cell in row if cell.strip()] for row in rows if row[0] == "p3d50"]
+    assert [row[1:4] for row in cells] == [
+        ["C3D-P3D50", "base", "29,647,912"],
+        ["C3D-P3D50, front-end", "base", "25,980,992"],
+    ]
+    both, alone = (float(row[4]) for row in cells)
+    assert alone == pytest.approx(58.3 / 2, rel=0.01)  # spec: 58.3 GFLOP a second, two for a multiply-add
+    assert 0 < both - alone < 0.1  # two BiLSTM layers and a linear one
+
+
 def test_table_of_an_unknown_system(capsys):
     assert main(["--only", "mhca_avcn"]) == 2
     assert capsys.readouterr().err.count("\n") == 1
