@@ -11,7 +11,7 @@ from avsr.errors import AvsrError
 from avsr.models.gmac import multiply_adds
 from avsr.models.registry import build_model
 from avsr.models.systems import System, load_system, system_ids, training_conf
-from avsr.training.conf import TrainConf
+from avsr.training.conf import TrainConf, phase_options
 
 EGS = Path(__file__).resolve().parents[2] / "egs"  # recipes stand in the repository, not in an installed package
 SECONDS = 3.0  # of input that the cost is counted on: a GRID clip
@@ -153,6 +153,8 @@ def _size(system: System) -> str:
 
 def _training(system: System) -> str:
     conf = training_conf(system, recipe_folders("training"))
+    for phase in conf.all_phases():
+        phase_options(system.kind, phase)
     return f"{system.training}: {', '.join(phase.name for phase in conf.all_phases())}"
 
 
@@ -173,7 +175,9 @@ def _recipe(path: Path) -> str:
             named.append(name)
         for protocol, overrides in section.get("train", {}).items():
             file = CONF / "training" / f"{protocol}.yaml"
-            build(TrainConf, merge(read_yaml(file), overrides), f"{path.name}: {stage}.train.{protocol}").all_phases()
+            conf = build(TrainConf, merge(read_yaml(file), overrides), f"{path.name}: {stage}.train.{protocol}")
+            for phase in conf.all_phases():
+                phase_options("lipread" if stage == "pretrain" else stage, phase)
             protocols.append(protocol)
     return f"{len(named)} systems; training of {', '.join(protocols) or 'none'} overridden"
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from avsr import config
-from avsr.errors import AvsrError
+from avsr.errors import AvsrError, UsageError
 from avsr.models.systems import System, load_system, training_conf
 from avsr.noise.lists import NoiseConf
 from avsr.stages import common
 from avsr.stages.prepare import SPLITS
 from avsr.storage.arrays import Store
-from avsr.training.conf import TrainConf
+from avsr.training.conf import TrainConf, phase_options
 from avsr.training.folder import RunFolder, resolved
 from avsr.training.many import Job, train_many
 
@@ -89,16 +89,30 @@ def run_folder(work_dir: Path, system: str, seed: int) -> Path:
 
 
 def train_conf(system: System, overrides: dict, seed: int) -> TrainConf:
-    """The protocol's YAML, overlaid by the system's `train:` and by the recipe's `train: {protocol: ...}`."""
-    train = config.merge(system.train, overrides.get(system.training, {}))
-    return training_conf(replace(system, train={**train, "seed": seed}))
+    """The protocol's YAML, overlaid by the system's `train:` and by the recipe's `train: {protocol: ...}`.
+
+    Raises UsageError for what no protocol or task knows, before any training starts.
+    """
+    train = config.merge(system.train, _of_protocol("train", overrides, system.training))
+    conf = training_conf(replace(system, train={**train, "seed": seed}))
+    for phase in conf.all_phases():
+        phase_options(system.kind, phase)
+    return conf
 
 
 def noise_conf(system: System, overrides: dict) -> NoiseConf:
     """What is mixed in by the system's protocol: NOISE, overlaid by the recipe's `noise: {protocol: ...}`."""
     name = system.training
-    data = config.merge(config.to_dict(NOISE[name]), overrides.get(name, {}))
+    data = config.merge(config.to_dict(NOISE[name]), _of_protocol("noise", overrides, name))
     return config.build(NoiseConf, data, f"noise.{name}")
+
+
+def _of_protocol(section: str, overrides: dict, protocol: str) -> dict:
+    """What a recipe overrides of a protocol. Raises UsageError where it names one that is not there."""
+    for name in overrides:
+        if name not in NOISE:
+            raise UsageError(f"{section}: there is no training protocol '{name}'; there is {', '.join(NOISE)}")
+    return overrides.get(protocol, {})
 
 
 def plan(

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from avsr.config import build
+
 
 @dataclass(frozen=True)
 class ScheduleConf:
@@ -37,7 +39,7 @@ class Phase:
     init: Literal["best", "last"] = "last"  # which weights of the phase before it starts from
     freeze: tuple[str, ...] = ()  # module prefixes: no gradient, batch norm and dropout in eval mode
     keep: bool = False  # keep the best weights as best-<name>.pt when the next phases are done
-    options: dict[str, Any] = field(default_factory=dict)  # read by the task alone
+    options: dict[str, Any] = field(default_factory=dict)  # read by the task alone: see phase_options
 
     def __post_init__(self):
         if not self.name or not all(c.isalnum() or c in "-_" for c in self.name):
@@ -106,6 +108,38 @@ class TrainConf:
             phase.name, own("epochs"), own("lr"), own("schedule"), own("weight_decay"), own("stop_after"),
             phase.init, phase.freeze, phase.keep, phase.options,
         )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class WordsOptions:
+    """Options of a phase of the word classifier."""
+
+    head: Literal["dense", "recurrent"] = "recurrent"  # which back-end learns
+
+
+@dataclass(frozen=True)
+class RecogniseOptions:
+    """Options of a phase of a recogniser, with an enhancer in front or without."""
+
+    words: int | None = None  # longest window: half of the windows have so many words, the others fewer; null: whole
+    p_noise: float = 0.0  # share of noisy clips
+
+    def __post_init__(self):
+        if not 0 <= self.p_noise <= 1 or (self.words is not None and self.words < 1):
+            raise ValueError("p_noise must lie between 0 and 1, words must be null or at least 1")
+
+
+@dataclass(frozen=True)
+class NoOptions:
+    """A phase of an enhancement system has none."""
+
+
+OPTIONS = {"lipread": WordsOptions, "enhance": NoOptions, "recognise": RecogniseOptions, "joint": RecogniseOptions}
+
+
+def phase_options(kind: str, phase: Phase) -> Any:
+    """The options of a phase for this kind of system. Raises UsageError for an unknown key or value."""
+    return build(OPTIONS[kind], phase.options, f"phase {phase.name}: options")
 
 
 # Keys that say how a run is watched or fed, not what it computes: they may change between start and resumption.

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from avsr.errors import UsageError
 from avsr.models.lipreading.p3d50 import P3D50, P3D50Conf
 from avsr.models.lipreading.word_classifier import WordClassifier, WordClassifierConf
 
@@ -79,6 +80,12 @@ def test_word_logits_do_not_depend_on_padding(head):
         alone = model.logits(batch[1:, :4], torch.tensor([4]), head)
         padded = model.logits(batch, torch.tensor([6, 4]), head)
     torch.testing.assert_close(padded[1], alone[0], rtol=0, atol=1e-5)
+
+
+def test_unknown_heads_are_refused():
+    model = WordClassifier(WordClassifierConf(SMALL, classes=7)).eval()
+    with pytest.raises(UsageError, match="head 'linear': the word classifier has the heads dense, recurrent"):
+        model.logits(crops(4, 1, 3, 32, 32), torch.tensor([3]), "linear")
 
 
 def test_loss_is_a_sum_of_smoothed_cross_entropies():

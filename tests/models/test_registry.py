@@ -164,6 +164,7 @@ def test_check_reports_what_is_broken_and_goes_on(tmp_path, monkeypatch, capsys)
         ("enhance: {systems: [mhca_avcn]}", "near names: mhca_avcrn"),
         ("enhance: {train: {avse: {lrr: 1}}}", "enhance.train.avse: unknown key 'lrr'"),
         ("enhance: {train: {avsr: {lr: 1}}}", "avsr.yaml: there is no such"),
+        ("pretrain: {train: {words: {phases: [{name: a, options: {head: x}}]}}}", "phase a: options.head: 'x' is none"),
     ],
 )
 def test_check_reads_recipes(tmp_path, monkeypatch, capsys, text, message):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from avsr.errors import UsageError
 from avsr.features.mel import mel
 from avsr.noise.babble import make_groups
 from avsr.noise.lists import NoiseConf, Row, write_list
@@ -10,6 +11,7 @@ from avsr.rng import rng
 from avsr.storage.arrays import ShardWriter, finish_store
 from avsr.storage.atomic import write_json
 from avsr.storage.datadir import Utterance, write_datadir
+from avsr.training.conf import RecogniseOptions
 from avsr.training.tasks.batch import augment, pad_batch
 from avsr.training.tasks.enhance import EnhanceData, EnhanceExamples
 from avsr.training.tasks.recognise import RecogniseData, RecogniseExamples
@@ -106,7 +108,7 @@ def test_windows_of_words(work):
     data = RecogniseData(work, True, "feats", NoiseConf(p_speech=0.0), 0)
     counts, checked = set(), 0
     for epoch in range(12):
-        examples = RecogniseExamples(data, "train", epoch, {"words": 2, "p_noise": 0.0})
+        examples = RecogniseExamples(data, "train", epoch, RecogniseOptions(words=2))
         for k, utt in enumerate(examples.ids):
             start, end, text = examples._cuts[k]
             item = examples[k]
@@ -123,7 +125,7 @@ def test_windows_of_words(work):
 
 def test_whole_sentences_and_clean_sound(work):
     data = RecogniseData(work, True, None, NoiseConf(p_speech=0.0), 0)
-    examples = RecogniseExamples(data, "train", 0, {"words": None, "p_noise": 0.0})
+    examples = RecogniseExamples(data, "train", 0, RecogniseOptions())
     item = examples[examples.ids.index("s1-b")]
     wave = rng("wave", "s1-b").normal(0, 0.1, 640 * 25).astype(np.float32)
     level = 0.05 / np.sqrt(np.mean(wave.astype(np.float64) ** 2))
@@ -138,6 +140,34 @@ def test_overriding_one_key_of_the_noise_keeps_the_others():
 
     made = noise_conf(load_system("ae_tcn", "tiny"), {"ae": {"p_noise": 0.25}})
     assert made.p_noise == 0.25 and made.weights() == NOISE["ae"].weights() and made.weights()["babble"] == 1.0
+
+
+@pytest.mark.parametrize(
+    "name, overrides, said",
+    [
+        ("p3d50", {"words": {"phases": [{"name": "a", "options": {"head": "Dense"}}]}}, "head: 'Dense' is none of"),
+        ("p3d50", {"words": {"phases": [{"name": "a", "options": {"heads": "dense"}}]}}, "did you mean 'head'"),
+        ("eg_a", {"recogniser": {"phases": [{"name": "a", "options": {"word": 2}}]}}, "did you mean 'words'"),
+        ("eg_va_tcn", {"joint": {"phases": [{"name": "a", "options": {"p_noise": 2}}]}}, "p_noise must lie"),
+        ("ae_tcn", {"ae": {"phases": [{"name": "a", "options": {"words": 2}}]}}, "unknown key 'words'"),
+        ("ae_tcn", {"aee": {"lr": 1}}, "train: there is no training protocol 'aee'"),
+    ],
+)
+def test_options_that_nothing_reads_are_refused_before_a_training_starts(name, overrides, said):
+    from avsr.models.systems import load_system
+    from avsr.stages.train_system import train_conf
+
+    with pytest.raises(UsageError, match=said) as caught:
+        train_conf(load_system(name, "tiny"), overrides, 0)
+    assert "\n" not in str(caught.value)
+
+
+def test_noise_of_an_unknown_protocol_is_refused():
+    from avsr.models.systems import load_system
+    from avsr.stages.train_system import noise_conf
+
+    with pytest.raises(UsageError, match="noise: there is no training protocol 'recognise'"):
+        noise_conf(load_system("eg_a", "tiny"), {"recognise": {"p_noise": 0.5}})
 
 
 def test_babble_alone_is_validated_on_babble(work):

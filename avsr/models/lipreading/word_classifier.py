@@ -4,13 +4,14 @@ Legend: b clips, t time, h w picture, d feature, v words.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from avsr.errors import UsageError
 from avsr.layers.masking import valid_mask
 from avsr.models.lipreading.p3d50 import P3D50, P3D50Conf
 
@@ -57,7 +58,9 @@ class WordClassifier(nn.Module):
         self.recurrent = RecurrentHead(conf.frontend.features, conf)
 
     def logits(self, crops_bthw: Tensor, frames_b: Tensor, head: Head) -> Tensor:
-        """Mouth crops (b, t, 112, 112) uint8 and the real frames of each -> (b, v)."""
+        """Mouth crops (b, t, 112, 112) uint8 and the real frames of each -> (b, v). UsageError for an unknown head."""
+        if head not in get_args(Head):
+            raise UsageError(f"head {head!r}: the word classifier has the heads {', '.join(get_args(Head))}")
         features_btd = self.frontend(crops_bthw, frames_b)
         if head == "recurrent":
             return self.recurrent(features_btd, frames_b)

@@ -12,6 +12,7 @@ from avsr.noise.sampler import ListMixer, MixSampler
 from avsr.rng import rng
 from avsr.storage.datadir import read_datadir
 from avsr.text import Characters
+from avsr.training.conf import RecogniseOptions, phase_options
 from avsr.training.task import Task
 from avsr.training.tasks.batch import pad_batch
 from avsr.training.tasks.enhance import statistics_batches, video_store
@@ -33,10 +34,10 @@ class RecogniseData:
 class RecogniseExamples:
     """Utterances, or windows of a few words of them: at most `max_words`, at least half of them that long."""
 
-    def __init__(self, data: RecogniseData, split: str, epoch: int | None, options: dict):
+    def __init__(self, data: RecogniseData, split: str, epoch: int | None, options: RecogniseOptions):
         self.data, self.epoch = data, epoch
-        self.max_words = options.get("words") if epoch is not None else None
-        noise = NoiseConf(**{**vars(data.noise), "p_noise": float(options.get("p_noise", 0.0))})
+        self.max_words = options.words if epoch is not None else None
+        noise = NoiseConf(**{**vars(data.noise), "p_noise": options.p_noise})
         if epoch is not None:
             self.mixer = MixSampler(noise, data.work_dir, split, data.seed)
         else:
@@ -90,10 +91,10 @@ class RecogniseTask(Task):
         self.data = data
 
     def examples(self, phase, epoch):
-        return RecogniseExamples(self.data, "train", epoch, phase.options)
+        return RecogniseExamples(self.data, "train", epoch, phase_options("recognise", phase))
 
     def valid_examples(self, phase):
-        return RecogniseExamples(self.data, "valid", None, phase.options)
+        return RecogniseExamples(self.data, "valid", None, phase_options("recognise", phase))
 
     def collate(self, items):
         return pad_batch(items)
@@ -106,7 +107,7 @@ class RecogniseTask(Task):
 
     def prepare(self, model):
         # at mixed SNRs, so that one normalisation serves clean and noisy speech
-        examples = RecogniseExamples(self.data, "train", 0, {"p_noise": 0.5})
+        examples = RecogniseExamples(self.data, "train", 0, RecogniseOptions(p_noise=0.5))
         model.fit_statistics(statistics_batches(examples, self.data.seed))
 
 

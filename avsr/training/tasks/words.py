@@ -9,6 +9,7 @@ from avsr.errors import AvsrError
 from avsr.rng import rng
 from avsr.storage.arrays import Store
 from avsr.storage.datadir import read_datadir
+from avsr.training.conf import phase_options
 from avsr.training.task import Task
 from avsr.training.tasks.batch import augment, pad_batch
 
@@ -78,13 +79,13 @@ class WordsTask(Task):
         return pad_batch(items)
 
     def loss(self, model, batch, phase):
-        head = phase.options.get("head", "recurrent")
+        head = phase_options("lipread", phase).head
         total, count = model.loss(batch["crop112"], batch["frames"], batch["label"], head)
         return total, count, {}
 
     def validate(self, model, batches, phase):
         total = count = right = 0.0
-        head = phase.options.get("head", "recurrent")
+        head = phase_options("lipread", phase).head
         for batch in batches:
             batch_sum, batch_count, _ = self.loss(model, batch, phase)
             logits_bn = model.logits(batch["crop112"], batch["frames"], head)
