@@ -22,6 +22,7 @@ from avsr.scoring.report import Run, checkpoint_digest
 from avsr.scoring.results import Provenance
 from avsr.stages import common
 from avsr.stages.pretrain import PretrainConf
+from avsr.stages.score_command import run_command
 from avsr.stages.score_jobs import WORDS, ScoreJob, list_digest, run_job
 from avsr.stages.train_system import TrainStageConf
 
@@ -84,13 +85,14 @@ def recipe_systems(args: argparse.Namespace) -> list[System]:
 
 def plan_jobs(args: argparse.Namespace, conf: ScoreConf, systems: list[System]):
     """Every measurement of this run."""
+    command = run_command(args, _recipe(args), _preset(args), _protocol(args), systems)
     noisy = args.work_dir / "data" / "test_noisy"
     lists = sorted(path.stem for path in noisy.glob("*.jsonl"))
     if not lists:
         raise AvsrError(f"{noisy}: holds no noise list; stage 4 (mix) makes them; run that first")
     for row in ["unprocessed", *(["oracle"] if conf.oracle else [])]:
         for test_set in test_sets("enhance", "mel_slaney", lists) + test_sets("enhance", "mel_htk", lists):
-            yield _job(args, conf, row, row, args.seed, test_set, None)
+            yield _job(args, conf, command, row, row, args.seed, test_set, None)
     for system in systems:
         for folder in sorted((args.work_dir / "exp" / system.id).glob("seed*")):
             checkpoint = folder / "best.pt"
@@ -99,9 +101,9 @@ def plan_jobs(args: argparse.Namespace, conf: ScoreConf, systems: list[System]):
             seed = int(folder.name.removeprefix("seed"))
             for row in [system.id, *([f"{system.id}+shuffled"] if system.id in conf.shuffled else [])]:
                 for test_set in test_sets(system.kind, system_mel_set(system), lists, listens(system)):
-                    yield _job(args, conf, row, system.kind, seed, test_set, checkpoint)
+                    yield _job(args, conf, command, row, system.kind, seed, test_set, checkpoint)
     if args.checkpoint:
-        yield from _rescored(args, conf, lists)
+        yield from _rescored(args, conf, f"{command} --checkpoint <checkpoint>", lists)
 
 
 def test_sets(kind: str, mel_set: str, lists: list[str], audio: bool = True) -> list[str]:
@@ -133,7 +135,7 @@ def table_rows(systems: list[System]):
         yield Row(system.id, system.name, system.kind, system_mel_set(system))
 
 
-def _rescored(args: argparse.Namespace, conf: ScoreConf, lists: list[str]):
+def _rescored(args: argparse.Namespace, conf: ScoreConf, command: str, lists: list[str]):
     from avsr.training import checkpoint as checkpoints
 
     content = checkpoints.read(args.checkpoint)
@@ -141,14 +143,17 @@ def _rescored(args: argparse.Namespace, conf: ScoreConf, lists: list[str]):
     system = load_system(described["id"], "tiny")
     row = f"{described['id']}@{checkpoint_digest(args.checkpoint)[:8]}"
     for test_set in test_sets(system.kind, system_mel_set(system), lists, listens(system)):
-        yield _job(args, conf, row, system.kind, content["config"]["train"]["seed"], test_set, args.checkpoint)
+        seed = content["config"]["train"]["seed"]
+        yield _job(args, conf, command, row, system.kind, seed, test_set, args.checkpoint)
 
 
-def _job(args, conf: ScoreConf, row: str, kind: str, seed: int, test_set: str, checkpoint: Path | None) -> ScoreJob:
+def _job(
+    args, conf: ScoreConf, command: str, row: str, kind: str, seed: int, test_set: str, checkpoint: Path | None
+) -> ScoreJob:
     provenance = Provenance(
         _protocol(args),
         _preset(args),
-        f"./run.sh --recipe {_recipe(args)} --protocol {_protocol(args)} --preset {_preset(args)} --seed {args.seed}",
+        command,
         commit(),
         f"{row.split('+')[0]}/seed{seed}/{checkpoint.name}" if checkpoint else "",
         checkpoint_digest(checkpoint) if checkpoint else "",

@@ -46,7 +46,7 @@ class ScoreJob:
     def key(self) -> list:
         """What the scores depend on; PESQ put in later fills its cells."""
         made_from = [self.provenance.checkpoint_digest, self.list_digest, self.recon, self.beam, have_pesq()]
-        return ["scores 1", self.row, self.kind, self.provenance.protocol, self.provenance.preset, made_from]
+        return ["scores 2", self.row, self.kind, self.provenance.protocol, self.provenance.preset, made_from]
 
     def done(self) -> bool:
         """Whether it was measured before."""

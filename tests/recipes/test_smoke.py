@@ -42,7 +42,10 @@ def test_mini_writes_results_that_call_themselves_synthetic(mini):
         ("p3d50", "words", "top1"),
     ):
         assert (system, test_set, metric) in scored
-    assert all(row["commit"] and row["command"] for row in rows)
+    command = "./run.sh --recipe mini --preset smoke --protocol mini --seed 0"
+    assert all(row["commit"] and row["command"] == command for row in rows)
+    for name in ("RESULTS.md", "results.csv"):
+        assert str(mini.parent) not in (mini / name).read_text()  # no folder of this machine
 
 
 def test_second_run_finds_all_done(root, mini):
@@ -57,9 +60,10 @@ def test_a_checkpoint_gets_its_own_row(root, mini):
     best = mini / "exp/mhca_avcrn/seed0/best.pt"
     done = run(root, "--preset", "smoke", "--work-dir", mini, "--stage", 9, "--checkpoint", best)
     assert done.returncode == 0, done.stderr
-    rows = {row["system"]: row["value"] for row in read_csv(mini / "results.csv") if row["metric"] == "stoi"}
-    again = [value for system, value in rows.items() if system.startswith("mhca_avcrn@")]
-    assert again == [rows["mhca_avcrn"]]
+    rows = {row["system"]: row for row in read_csv(mini / "results.csv") if row["metric"] == "stoi"}
+    (again,) = [row for system, row in rows.items() if system.startswith("mhca_avcrn@")]
+    assert again["value"] == rows["mhca_avcrn"]["value"]
+    assert again["command"] == rows["mhca_avcrn"]["command"] + " --checkpoint <checkpoint>"
 
 
 def test_a_stage_without_its_input_names_the_file_and_the_stage(root, tmp_path):

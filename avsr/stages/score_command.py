@@ -1,0 +1,44 @@
+"""The command that makes a row of RESULTS.md anew."""
+
+import argparse
+import json
+from pathlib import Path
+
+from avsr.models.systems import System
+from avsr.noise.library import TALKERS
+
+
+def run_command(args: argparse.Namespace, recipe: str, preset: str, protocol: str, systems: list[System]) -> str:
+    """run.sh with all that the scores of this run depend on.
+
+    Folders and files are those of one machine: `--corpus-dir <corpus-dir>` says that one was given, never which.
+    `systems` are those of the run; they are printed where --systems chose them, a joint system with its parts.
+    """
+    words = ["./run.sh", "--recipe", recipe, "--preset", preset, "--protocol", protocol, "--seed", str(args.seed)]
+    if args.device != "cpu":
+        words += ["--device", args.device]
+    for option in _given(args.work_dir):
+        words += [f"--{option}", f"<{option}>"]
+    if args.systems:
+        parts = [part for one in systems for part in (one.enhancer, one.recogniser, one.id) if part]
+        words += ["--systems", f'"{" ".join(dict.fromkeys(parts))}"']
+    return " ".join(words)
+
+
+def _given(work_dir: Path) -> list[str]:
+    """The folders and files from outside that the earlier stages have used, as options of run.sh."""
+    noises = _read(work_dir / "data" / "noise_splits.json")
+    frontend = Path(
+        _read(work_dir / "dump" / "video_feats" / "test" / "store.json").get("meta", {}).get("frontend", "")
+    )
+    given = {
+        "corpus-dir": not (work_dir / "corpus" / "splits.json").exists(),  # the mini recipe makes its own there
+        "noise-dir": noises.get("noise", "synthetic") != "synthetic",
+        "speech-dir": any(row["type"] == TALKERS for row in noises.get("recordings", {}).values()),
+        "frontend": frontend.name != "" and not work_dir.joinpath("exp", *frontend.parts[-3:]).exists(),
+    }
+    return [option for option, yes in given.items() if yes]
+
+
+def _read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
