@@ -19,6 +19,16 @@ TYPES = {
     "joint": "avsr.models.recognition.joint:Joint",
 }
 
+# What a network of each type does: the kind of its systems.
+KINDS = {
+    "audio_only_crn": "enhance",
+    "mhca_avcrn": "enhance",
+    "ae": "enhance",
+    "p3d50": "lipread",
+    "eg_seq2seq": "recognise",
+    "joint": "joint",
+}
+
 
 def model_class(kind: str) -> type:
     """The class of a model type. Raises UsageError for an unknown one."""

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from avsr import config
 from avsr.errors import AvsrError
+from avsr.models.registry import KINDS
 from avsr.models.systems import System, load_system
 from avsr.revision import commit
 from avsr.scoring.report import Run, checkpoint_digest
@@ -140,7 +141,8 @@ def _rescored(args: argparse.Namespace, conf: ScoreConf, command: str, lists: li
 
     content = checkpoints.read(args.checkpoint)
     described = content["config"]["system"]
-    system = load_system(described["id"], "tiny")
+    model = described["model"]
+    system = System(described["id"], "", described["id"], KINDS[model["type"]], model)  # all from the checkpoint itself
     row = f"{described['id']}@{checkpoint_digest(args.checkpoint)[:8]}"
     for test_set in test_sets(system.kind, system_mel_set(system), lists, listens(system)):
         seed = content["config"]["train"]["seed"]

@@ -1,0 +1,53 @@
+"""Which measurements stage 9 plans."""
+
+from argparse import Namespace
+
+import pytest
+
+from avsr.models.registry import KINDS, TYPES
+from avsr.models.systems import load_system, system_ids
+from avsr.stages.score import ScoreConf, plan_jobs
+from avsr.storage.atomic import write_json, write_text
+from avsr.training import checkpoint
+
+LISTS = ("clean", "babble_-5dB", "speech_-5dB")
+
+
+@pytest.fixture
+def args(tmp_path):
+    write_json(tmp_path / "data/splits.json", {"protocol": "mini", "synthetic": True})
+    for name in LISTS:
+        write_text(tmp_path / f"data/test_noisy/{name}.jsonl", "")
+    return Namespace(work_dir=tmp_path, config=[], seed=0, systems=None, device="cpu", checkpoint=None)
+
+
+def save(path, name: str, model: dict, seed: int = 3) -> None:
+    checkpoint.save(path, {"system": name, "config": {"system": {"id": name, "model": model}, "train": {"seed": seed}}})
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "sets"),
+    [
+        ({"type": "mhca_avcrn", "lstm": 9}, "enhance", ["speech_-5dB"]),
+        ({"type": "ae", "hidden": 9}, "enhance", ["babble_-5dB"]),
+        ({"type": "eg_seq2seq", "modality": "av"}, "recognise", ["babble_-5dB", "clean"]),
+        ({"type": "eg_seq2seq", "modality": "v"}, "recognise", ["clean"]),
+        ({"type": "p3d50", "classes": 3}, "lipread", ["words"]),
+        ({"type": "joint", "enhancer": {"type": "ae"}, "recogniser": {}}, "joint", ["babble_-5dB", "clean"]),
+    ],
+)
+def test_a_checkpoint_is_scored_as_what_it_says_it_is(args, tmp_path, model, kind, sets):
+    """No YAML of this tree knows its id, and its presets do not matter."""
+    args.checkpoint = tmp_path / "elsewhere.pt"
+    save(args.checkpoint, "mine", model)
+    jobs = [job for job in plan_jobs(args, ScoreConf(), []) if job.checkpoint]
+    assert sorted(job.test_set for job in jobs) == sets
+    assert {(job.kind, job.seed, job.row.split("@")[0]) for job in jobs} == {(kind, 3, "mine")}
+    assert len({job.row for job in jobs}) == 1 and all(len(job.row) == len("mine@") + 8 for job in jobs)
+
+
+def test_every_type_has_the_kind_of_its_systems():
+    assert set(KINDS) == set(TYPES)
+    for name in system_ids():
+        system = load_system(name, "tiny")
+        assert KINDS[system.model["type"]] == system.kind
