@@ -14,6 +14,7 @@ from avsr.features.frames import MAX_APART, SAMPLE_RATE
 from avsr.storage.datadir import Utterance, read_datadir, read_table
 
 TABLES = ("text", "wav.scp", "utt2spk", "utt2dur")
+OPTIONAL = ("video.scp", "spk2gender")
 MIN_FRAMES = 5  # a slice of 200 ms
 VIDEO_RATE = 25
 
@@ -21,12 +22,12 @@ VIDEO_RATE = 25
 def table_problems(folder: Path) -> Iterator[str]:
     """What is wrong with the tables themselves, by Kaldi's rules."""
     tables = {}
-    for name in (*TABLES, "spk2utt", "video.scp"):
+    for name in (*TABLES, "spk2utt", *OPTIONAL):
         try:
-            tables[name] = read_table(folder / name, required=name != "video.scp")
+            tables[name] = read_table(folder / name, required=name not in OPTIONAL)
         except AvsrError as error:
             yield str(error)
-    if len(tables) < len(TABLES) + 2:
+    if len(tables) < len(TABLES) + 1 + len(OPTIONAL):
         return
     utts = tables["utt2spk"]
     for name in TABLES:
@@ -43,6 +44,9 @@ def table_problems(folder: Path) -> Iterator[str]:
         speakers.setdefault(speaker, []).append(utt)
         if not utt.startswith(speaker):
             yield f"{folder}/utt2spk: {utt} does not start with its speaker {speaker}; Kaldi cannot sort it"
+    for speaker, sex in tables["spk2gender"].items():
+        if speaker not in speakers or sex not in ("m", "f"):
+            yield f"{folder}/spk2gender: {speaker} {sex}: it must be a speaker of utt2spk and m or f"
     if {speaker: " ".join(ids) for speaker, ids in speakers.items()} != tables["spk2utt"]:
         yield f"{folder}/spk2utt: does not agree with utt2spk"
 

@@ -118,7 +118,8 @@ def utterance(clip: Clip, align: Path | None) -> Utterance:
     rows = read_align(align) if align else ()
     duration = rows[-1][1] if rows else DURATION
     words = tuple(row for row in rows if row[2] not in SILENCES)
-    return Utterance(clip.utt, clip.speaker, sentence(clip.id).upper(), clip.video, None, duration, words)
+    sex = "m" if clip.speaker in MEN else "f" if clip.speaker in WOMEN else ""
+    return Utterance(clip.utt, clip.speaker, sentence(clip.id).upper(), clip.video, None, duration, words, sex)
 
 
 def read_align(path: Path) -> tuple[tuple[float, float, str], ...]:

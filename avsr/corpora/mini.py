@@ -41,6 +41,9 @@ VOICES = {
     "valid": ("edward", "Annie"),
     "test": ("m5", "f4", "m7", "f2"),
 }
+WOMEN = ("f1", "f2", "f4", "f5", "linda", "shelby", "Annie")
+# Of each speaker: m01, m02 ... are numbered through all splits.
+SEXES = {f"m{n:02d}": "f" if v in WOMEN else "m" for n, v in enumerate((v for s in SPLITS for v in VOICES[s]), 1)}
 
 README = """This corpus is synthetic. No person said these sentences; call every number measured on it synthetic.
 

@@ -79,7 +79,8 @@ def draw_row(sources: NoiseSources, utt: str, condition: Condition, seed: int) -
     if not sources.can(condition.kind, utt):
         return None
     wave_n = sources.wave(utt)
-    cut = sources.draw(condition.kind, utt, len(wave_n), rng(seed, sources.split, utt, condition.name, "test noise"))
+    draw = rng(seed, sources.split, utt, condition.name, "test noise")
+    cut = sources.draw(condition.kind, utt, len(wave_n), draw, by_sex=True)  # MHCA-AVCRN's tests; see docs/decisions.md
     return _row(utt, condition.kind, cut, condition.snr, snr_gain(wave_n, cut.wave_n, condition.snr))
 
 

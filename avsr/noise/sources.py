@@ -45,7 +45,9 @@ class NoiseSources:
             "babble": Store(self.work_dir / "dump" / "babble" / split, MIX_STAGE),
         }
         wave = self.stores["wave"]
-        self.speaker_of = {utt: row.speaker for utt, row in read_datadir(data).items() if utt in wave}
+        rows = {utt: row for utt, row in read_datadir(data).items() if utt in wave}
+        self.speaker_of = {utt: row.speaker for utt, row in rows.items()}
+        self.sex_of = {row.speaker: row.sex for row in rows.values() if row.sex}
         self.utterances = sorted(self.speaker_of)
         self._babble_groups = groups_of(self.speaker_of, self.stores["babble"].meta["groups"])
 
@@ -94,14 +96,14 @@ class NoiseSources:
             return len(self._spoken[self.speaker_of[utt]]) > 1
         return self._babble_groups[utt] in self._tracks
 
-    def draw(self, kind: str, utt: str, samples: int, draw: np.random.Generator) -> Cut:
+    def draw(self, kind: str, utt: str, samples: int, draw: np.random.Generator, by_sex: bool = False) -> Cut:
         """A random cut of this kind for an utterance, never one of silence.
 
-        Types, talkers and tracks are equally likely, and so are the recordings of one. AvsrError when nothing
-        loud enough is found.
+        Types, talkers and tracks are equally likely, and so are the recordings of one. `by_sex`: men and women are
+        equally likely as other talkers, however many there are of them. AvsrError when nothing loud enough is found.
         """
         for _ in range(_TRIES):
-            store, key = self._pick(kind, utt, draw)
+            store, key = self._pick(kind, utt, draw, by_sex)
             recording_n = self.stores[store].read(key)
             spare = len(recording_n) - samples
             offset = int(draw.integers(0, spare + 1 if spare >= 0 else len(recording_n)))
@@ -110,7 +112,7 @@ class NoiseSources:
                 return Cut(store, key, offset, wave_n)
         raise AvsrError(f"{utt}: {_TRIES} cuts of {kind} noise were all silent; take silent files out of --noise-dir")
 
-    def _pick(self, kind: str, utt: str, draw: np.random.Generator) -> tuple[str, str]:
+    def _pick(self, kind: str, utt: str, draw: np.random.Generator, by_sex: bool) -> tuple[str, str]:
         speaker = self.speaker_of[utt]
         if kind == "natural":
             types = self._library["natural"]
@@ -123,8 +125,16 @@ class NoiseSources:
             return "babble", _one_of(self._tracks[self._babble_groups[utt]], draw)
         talkers = [("wave", name) for name in sorted(self._spoken) if name != speaker]
         talkers += [("noise", name) for name in sorted(self._library["speech"])]
+        sexes = sorted({self._sex(talker) for talker in talkers})
+        if by_sex and len(sexes) > 1:
+            sex = _one_of(sexes, draw)
+            talkers = [talker for talker in talkers if self._sex(talker) == sex]
         store, name = talkers[int(draw.integers(len(talkers)))]
         return store, _one_of(self._spoken[name] if store == "wave" else self._library["speech"][name], draw)
+
+    def _sex(self, talker: tuple[str, str]) -> str:
+        """m, f, or empty: of the talkers in the noise store nobody knows it, they are a group of their own."""
+        return self.sex_of.get(talker[1], "") if talker[0] == "wave" else ""
 
     def cut(self, store: str, key: str, offset: int, samples: int, where: str) -> np.ndarray:
         """The cut that a noise list names. AvsrError, beginning with `where`, when it is not there."""

@@ -184,7 +184,8 @@ def _lists(args: Any, stage: Stage, conf: MixConf, work_dir: Path, split: str) -
     sources = NoiseSources(work_dir, split)
     out, draws = args.data / f"{split}_noisy", args.out / "noise_lists" / split
     names = [c.name for c in conf.test_conditions()] if split == "test" else [*conf.valid_lists(), "clean"]
-    key = ["lists 1", [store.digest for store in sources.stores.values()], conf, args.seed, sources.speaker_of]
+    who = [sources.speaker_of, sources.sex_of]
+    key = ["lists 2", [store.digest for store in sources.stores.values()], conf, args.seed, who]
     worker_args = (work_dir, split, conf, args.seed)
     stage.process(sources.utterances, _list_worker, worker_args, draws, {}, key)
     info = draws / "info.jsonl"

@@ -1,14 +1,14 @@
 """Stage 1: a corpus on disk becomes Kaldi data directories train, valid and test.
 
 Reads the corpus (see --corpus), writes <out>/{train,valid,test}/ with text, wav.scp, video.scp, utt2spk, spk2utt,
-utt2dur and ctm, and <out>/splits.json with the protocol, the counts and the ids of each split.
+utt2dur, ctm and spk2gender, and <out>/splits.json with the protocol, the counts and the ids of each split.
 """
 
 import argparse
 import json
 import logging
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from avsr.errors import AvsrError
@@ -67,22 +67,26 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
 def read_grid(args: argparse.Namespace, conf: PrepareConf) -> dict[str, list[Utterance]]:
     """GRID by --protocol, each split cut to its limit."""
     from avsr.corpora import grid, splits
+    from avsr.corpora.mini import SEXES
 
     if args.corpus_dir is None:
         raise AvsrError("--corpus-dir is missing: give the folder of GRID (videos as <speaker>/<id>.mpg)")
     speakers = grid.find_clips(args.corpus_dir)
     alignments = grid.Alignments(args.corpus_dir)
-    if is_generated(args.corpus_dir):  # it comes with its own list of splits
+    generated = is_generated(args.corpus_dir)
+    if generated:  # it comes with its own list of splits
         chosen = _listed(args.corpus_dir, speakers)
     else:
         chosen = splits.make_split(args.protocol, speakers, args.seed)
     splits.check_split(chosen, one=args.protocol in speakers)
     limits = {"train": conf.train, "valid": conf.valid, "test": conf.test}
+
+    def utterance(clip: grid.Clip) -> Utterance:
+        made = grid.utterance(clip, alignments.find(clip))
+        return replace(made, sex=SEXES.get(clip.speaker, "")) if generated else made
+
     return {
-        name: [
-            grid.utterance(clip, alignments.find(clip))
-            for clip in splits.shuffled(chosen[name], args.seed, "limit")[: limits[name]]
-        ]
+        name: [utterance(clip) for clip in splits.shuffled(chosen[name], args.seed, "limit")[: limits[name]]]
         for name in SPLITS
     }
 

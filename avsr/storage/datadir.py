@@ -1,7 +1,8 @@
 """Kaldi data directories: sorted text tables that say what the utterances of a split are and where they lie.
 
-text, wav.scp, video.scp, utt2spk, spk2utt, utt2dur, and ctm with word times where the corpus has them. wav.scp names
-the video file when the sound lies in it. Entries are plain paths; a pipe (a command, to Kaldi) is refused.
+text, wav.scp, video.scp, utt2spk, spk2utt, utt2dur; where the corpus has them, ctm with word times and spk2gender (m
+or f). wav.scp names the video file when the sound lies in it. Entries are plain paths; a pipe (a command, to Kaldi) is
+refused.
 """
 
 import re
@@ -26,6 +27,7 @@ class Utterance:
     audio: Path | None
     duration: float
     words: tuple[tuple[float, float, str], ...] = ()
+    sex: str = ""  # of the speaker: m or f; empty where nobody knows
 
     @property
     def sound(self) -> Path:
@@ -57,6 +59,11 @@ def write_datadir(folder: Path, utterances: Iterable[Utterance]) -> None:
     _write_table(folder / "utt2dur", ((utt.id, f"{utt.duration:.3f}") for utt in utts))
     words = [f"{u.id} 1 {start:.3f} {end - start:.3f} {word}\n" for u in utts for start, end, word in u.words]
     write_text(folder / "ctm", "".join(words))
+    sexes = {utt.speaker: utt.sex for utt in utts if utt.sex}
+    if sexes:
+        _write_table(folder / "spk2gender", sorted(sexes.items()))
+    else:
+        (folder / "spk2gender").unlink(missing_ok=True)
     _write_table(folder / "spk2utt", ((speaker, " ".join(speakers[speaker])) for speaker in sorted(speakers)))
     _write_table(folder / "utt2spk", ((utt.id, utt.speaker) for utt in utts))
 
@@ -70,7 +77,7 @@ def read_datadir(folder: Path, made_by: str = "stage 1 (prepare)") -> dict[str, 
     text, wav, video, durations = (
         read_table(folder / name, required=name != "video.scp") for name in ("text", "wav.scp", "video.scp", "utt2dur")
     )
-    words = read_ctm(folder / "ctm")
+    words, sexes = read_ctm(folder / "ctm"), read_table(folder / "spk2gender", required=False)
     utterances = {}
     for utt, speaker in utt2spk.items():
         for name, table in (("text", text), ("wav.scp", wav), ("utt2dur", durations)):
@@ -79,8 +86,9 @@ def read_datadir(folder: Path, made_by: str = "stage 1 (prepare)") -> dict[str, 
         path = Path(video[utt]) if utt in video else None
         sound = Path(wav[utt])
         utterances[utt] = Utterance(
-            utt, speaker, text[utt], path, None if sound == path else sound, float(durations[utt]), words.get(utt, ())
-        )
+            utt, speaker, text[utt], path, None if sound == path else sound, float(durations[utt]), words.get(utt, ()),
+            sexes.get(speaker, ""),
+        )  # fmt: skip
     return utterances
 
 

@@ -56,6 +56,12 @@ def test_align_in_seconds_and_words_without_silence(tmp_path):
     assert utt.duration == 2.98 and utt.text == "BIN BLUE AT F TWO NOW"
 
 
+def test_the_sex_of_the_talkers_is_known(tmp_path):
+    sexes = [grid.utterance(grid.Clip(name, "bbaf2n", tmp_path), None).sex for name in ("s1", "s4", "s34", "u01")]
+    assert sexes == ["m", "f", "f", ""]
+    assert (len(grid.MEN), len(grid.WOMEN), len({*grid.MEN, *grid.WOMEN})) == (18, 15, 33)
+
+
 @pytest.mark.parametrize("text", [b"0 1\n", b"a b c\n", b"0 1 \xff\xfe\n"])
 def test_broken_align_is_named(tmp_path, text):
     path = tmp_path / "a.align"

@@ -94,6 +94,7 @@ def test_the_reader_of_grid_reads_it(corpus):
     alignments = grid.Alignments(corpus.folder)
     for utt in corpus.utterances:
         words = grid.utterance(found[utt.id], alignments.find(found[utt.id])).words
+        assert mini.SEXES[found[utt.id].speaker] == ("f" if utt.talker.voice in mini.WOMEN else "m")
         assert [word.lower() for _, _, word in words] == utt.text.split()
         made = make_utterance(SMALL, 3, utt)
         np.testing.assert_allclose([w[:2] for w in words], [w[:2] for w in made.words], atol=1 / grid.ALIGN_UNIT)

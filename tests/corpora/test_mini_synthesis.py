@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from avsr.corpora.grid import GRAMMAR
-from avsr.corpora.mini import SAID, VOICES
+from avsr.corpora.mini import SAID, SEXES, VOICES
 from avsr.corpora.synthesis import voice
 from avsr.corpora.synthesis.face import make_face
 from avsr.corpora.synthesis.motion import CONTROLS, GLIDES, VISEMES, Articulation, base_phone, mouth_curves, targets
@@ -50,6 +50,26 @@ def test_voices_differ():
     names = list(spectra)
     nearest = min(np.abs(spectra[a] - spectra[b]).mean() for i, a in enumerate(names) for b in names[:i])
     assert len(names) == 16 and nearest > 0.2  # the same voice at another pitch: about 0.1
+
+
+def pitch(wave: np.ndarray, rate: int) -> float:
+    """Median fundamental in Hz of the voiced stretches, by autocorrelation."""
+    size, found = rate // 25, []
+    for start in range(0, len(wave) - size, size // 2):
+        part = wave[start : start + size] - wave[start : start + size].mean()
+        products = np.correlate(part, part, "full")[size - 1 :]
+        lag = rate // 400 + int(products[rate // 400 : rate // 60].argmax())
+        if products[lag] > 0.5 * products[0] > 0.01 * size * np.abs(wave).max() ** 2:
+            found.append(rate / lag)
+    return float(np.median(found))
+
+
+def test_men_and_women_sound_like_it():
+    names = sum(VOICES.values(), ())
+    assert list(SEXES) == [f"m{number:02d}" for number in range(1, 17)]
+    for name, sex in zip(names, SEXES.values(), strict=True):
+        speech = speak(SENTENCE, name)
+        assert (pitch(speech.wave, speech.rate) > 145) == (sex == "f"), name
 
 
 def test_data_in_a_folder_with_a_long_name(tmp_path, monkeypatch):

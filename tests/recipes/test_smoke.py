@@ -48,6 +48,10 @@ def test_mini_writes_results_that_call_themselves_synthetic(mini):
         assert str(mini.parent) not in (mini / name).read_text()  # no folder of this machine
 
 
+def test_the_tables_say_who_is_a_woman(mini):
+    assert (mini / "data/test/spk2gender").read_text() == "m13 m\nm14 f\nm15 m\nm16 f\n"
+
+
 def test_second_run_finds_all_done(root, mini):
     before = {path: path.stat().st_mtime_ns for path in mini.rglob("*.h5")}
     again = run(root, "--preset", "smoke", "--work-dir", mini, "--nj", 2)

@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,13 @@ import soundfile
 
 from avsr.errors import AvsrError
 from avsr.features.mel import mel
-from avsr.noise.lists import NoiseConf, read_list
+from avsr.noise.lists import Condition, NoiseConf, draw_row, read_list
 from avsr.noise.sampler import ListMixer, MixSampler
+from avsr.noise.sources import NoiseSources
 from avsr.stages import extract, mix
 from avsr.storage.arrays import ShardWriter, Store, finish_store
-from avsr.storage.datadir import Utterance, write_datadir
+from avsr.storage.atomic import write_json
+from avsr.storage.datadir import Utterance, read_datadir, write_datadir
 
 SPLITS = {"train": ("s1", "s2", "s3"), "valid": ("s4", "s5"), "test": ("s6", "s7")}
 
@@ -175,6 +178,25 @@ def test_who_interferes(work):
         assert speaker_of[rows["speech"].noise] != speaker
         assert speaker_of[rows["own"].noise] == speaker and rows["own"].noise != utt
         assert all(speaker_of[v["key"]] != speaker for v in babble[rows["babble"].noise]["voices"])
+
+
+def test_men_and_women_interfere_equally_often_in_tests_alone(tmp_path):
+    """One woman among four other talkers is heard in half of the test mixtures, and in training in a quarter."""
+    make_split(tmp_path, "test", 1, ["s1", "s2", "s3", "s4", "s5"])
+    sexes = {"s1": "m", "s2": "m", "s3": "m", "s4": "m", "s5": "f"}
+    utts = read_datadir(tmp_path / "data/test").values()
+    write_datadir(tmp_path / "data/test", [replace(utt, sex=sexes[utt.speaker]) for utt in utts])
+    assert run_extract(tmp_path, "test") == 0
+    finish_store(tmp_path / "dump/noise", "hdf5", {}, {})
+    finish_store(tmp_path / "dump/babble/test", "hdf5", {}, {"groups": {"by": "speaker", "group": {}}, "tracks": []})
+    write_json(tmp_path / "data/noise_splits.json", {"recordings": {}})
+    sources = NoiseSources(tmp_path, "test")
+    tests = [draw_row(sources, "s1-c0", Condition("speech", 0.0), seed).noise for seed in range(400)]
+    draw = np.random.default_rng(1)
+    training = [sources.draw("speech", "s1-c0", 3200, draw).key for _ in range(400)]
+    assert set(tests) == set(training) == {"s2-c0", "s3-c0", "s4-c0", "s5-c0"}
+    assert 160 < tests.count("s5-c0") < 240  # four deviations of a fair coin's 200
+    assert 65 < training.count("s5-c0") < 135
 
 
 def test_validation_lists_are_as_in_training(work):

@@ -1,11 +1,13 @@
 """Whole files, markers, stores, data directories."""
 
 import os
+from dataclasses import replace
 
 import kaldiio
 import numpy as np
 import pytest
 
+from avsr.check import table_problems
 from avsr.errors import AvsrError
 from avsr.storage.arrays import ShardWriter, Store, finish_store, read_scp_offsets
 from avsr.storage.atomic import atomic_path, remove_leftovers, write_text
@@ -157,6 +159,19 @@ def test_datadir_is_as_kaldi_wants_it(tmp_path):
 def test_word_times_come_back(tmp_path):
     write_datadir(tmp_path, [Utterance("s1-a", "s1", "BIN", "v", None, 3.0, ((0.5, 1.0, "BIN"),))])
     assert read_datadir(tmp_path)["s1-a"].words == ((0.5, 1.0, "BIN"),)
+
+
+def test_sexes_come_back_where_they_are_known(tmp_path):
+    sexes = {"s2-a": "f", "s10-a": "m", "s10-b": "m", "s1-b": ""}
+    row = [utterance(name, name.split("-")[0]) for name in sexes]
+    write_datadir(tmp_path, [replace(utt, sex=sexes[utt.id]) for utt in row])
+    assert (tmp_path / "spk2gender").read_text() == "s10 m\ns2 f\n"
+    assert {utt: one.sex for utt, one in read_datadir(tmp_path).items()} == sexes
+    assert list(table_problems(tmp_path)) == []
+    (tmp_path / "spk2gender").write_text("s10 x\ns3 f\n")
+    assert len([line for line in table_problems(tmp_path) if "spk2gender: s" in line]) == 2
+    write_datadir(tmp_path, row)
+    assert not (tmp_path / "spk2gender").exists()
 
 
 def test_doubled_utterance_is_refused(tmp_path):
