@@ -26,6 +26,7 @@ from avsr.stages.pretrain import PretrainConf
 from avsr.stages.score_command import run_command
 from avsr.stages.score_jobs import WORDS, ScoreJob, list_digest, run_job
 from avsr.stages.train_system import TrainStageConf
+from avsr.training.folder import RunFolder
 
 log = logging.getLogger("avsr")
 
@@ -97,7 +98,8 @@ def plan_jobs(args: argparse.Namespace, conf: ScoreConf, systems: list[System]):
     for system in systems:
         for folder in sorted((args.work_dir / "exp" / system.id).glob("seed*")):
             checkpoint = folder / "best.pt"
-            if not checkpoint.exists():
+            if not RunFolder(folder).done.exists():
+                log.warning("%s: the training there was not finished; it is left out", folder)
                 continue
             seed = int(folder.name.removeprefix("seed"))
             for row in [system.id, *([f"{system.id}+shuffled"] if system.id in conf.shuffled else [])]:

@@ -209,6 +209,9 @@ def selected(conf: TrainStageConf, names: str | None, kind: str) -> list[System]
 def _digest(path: Path) -> str:
     """The digest of a store, or of a checkpoint's marker."""
     if path.suffix == ".pt":
-        return json.loads((path.parent / "done.json").read_text(encoding="utf-8"))["digest"]
+        done = RunFolder(path.parent).done
+        if not done.exists():
+            raise AvsrError(f"{done} is missing: the training there was not finished; run its stage again first")
+        return json.loads(done.read_text(encoding="utf-8"))["digest"]
     made_by = {"audio": "stage 3 (extract)", "video": "stage 2 (crop)", "video_feats": "stage 5 (pretrain)"}
     return Store(path, next(made_by[part] for part in path.parts[::-1] if part in made_by)).digest

@@ -46,6 +46,18 @@ def test_a_checkpoint_is_scored_as_what_it_says_it_is(args, tmp_path, model, kin
     assert len({job.row for job in jobs}) == 1 and all(len(job.row) == len("mine@") + 8 for job in jobs)
 
 
+def test_a_training_that_was_stopped_is_no_result(args, tmp_path, caplog):
+    folder = tmp_path / "exp/mhca_avcrn/seed0"
+    save(folder / "best.pt", "mhca_avcrn", {"type": "mhca_avcrn"})
+    systems = [load_system("mhca_avcrn", "tiny")]
+    with caplog.at_level("WARNING", "avsr"):
+        assert all(job.checkpoint is None for job in plan_jobs(args, ScoreConf(), systems))
+    assert caplog.messages == [f"{folder}: the training there was not finished; it is left out"]
+    write_json(folder / "done.json", {})
+    rows = {job.row for job in plan_jobs(args, ScoreConf(), systems) if job.checkpoint}
+    assert rows == {"mhca_avcrn", "mhca_avcrn+shuffled"}
+
+
 def test_every_type_has_the_kind_of_its_systems():
     assert set(KINDS) == set(TYPES)
     for name in system_ids():
