@@ -59,7 +59,8 @@ def train_frontend(args: argparse.Namespace, conf: PretrainConf) -> Path:
     from dataclasses import replace
 
     from avsr.models.systems import load_system
-    from avsr.stages.train_system import plan, run_folder, train_all
+    from avsr.stages.train_system import plan, run_folder
+    from avsr.training.many import train_many
     from avsr.training.tasks.words import word_list
 
     words = word_list(args.work_dir)
@@ -68,7 +69,8 @@ def train_frontend(args: argparse.Namespace, conf: PretrainConf) -> Path:
     inputs = [args.work_dir / "dump" / "video" / split / "crop112" for split in ("train", "valid")]
     job = plan(system, conf, args.work_dir, args.seed, args.device, inputs, {"window": conf.window})
     log.info("%s (%s): %d words", system.name, conf.preset, len(words))
-    train_all([job], nj=1)
+    if job is not None:
+        train_many([job], nj=1)
     return run_folder(args.work_dir, system.id, args.seed) / "best.pt"
 
 

@@ -64,9 +64,14 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
     jobs = list(plan_jobs(args, conf, systems))
     if not jobs:
         raise AvsrError(f"{args.work_dir}/exp: no trained system is there; run stages 5 to 8 first")
-    todo = [job for job in jobs if not job.done()]
-    log.info("%d measurements, %d done before", len(jobs), len(jobs) - len(todo))
+    number, count = args.shard
+    mine = jobs[number - 1 :: count]
+    todo = [job for job in mine if not job.done()]
+    log.info("%d measurements, %d done before", len(mine), len(mine) - len(todo))
     _run(todo, args.nj)
+    if not all(job.done() for job in jobs):
+        log.info("part %d of %d done; the last part that ends writes RESULTS.md", number, count)
+        return
     run = Run(_recipe(args), _protocol(args), _preset(args), _synthetic(args), tuple(table_rows(systems)))
     write_all(args, conf, run)
 

@@ -12,6 +12,7 @@ from avsr import config
 from avsr.errors import AvsrError, UsageError
 from avsr.models.systems import System, load_system, training_conf
 from avsr.noise.lists import NoiseConf
+from avsr.noise.sources import NoiseSources
 from avsr.stages import common
 from avsr.stages.prepare import SPLITS
 from avsr.storage.arrays import Store
@@ -63,7 +64,12 @@ def train_stage(name: str, kind: str, doc: str, argv: Sequence[str] | None) -> i
             for seed in range(args.seed, args.seed + conf.seeds)
             for system in systems
         ]
-        train_all(jobs, args.nj)
+        number, count = args.shard
+        todo = [job for job in jobs[number - 1 :: count] if job is not None]
+        if todo:
+            for split in SPLITS[:2]:
+                NoiseSources(args.work_dir, split)  # says what stage 4 has not made, before a training starts
+            train_many(todo, args.nj)
 
     return common.run(parser, body, list(argv) if argv is not None else None)
 
@@ -157,13 +163,6 @@ def starting_points(system: System, work_dir: Path, seed: int) -> dict[str, Path
             raise AvsrError(f"{path} is missing: {made_by} makes it for {name}; run that first, seed {seed}")
         found[part] = path
     return found
-
-
-def train_all(jobs: Sequence[Job | None], nj: int) -> None:
-    """Runs what is left to do, `nj` trainings side by side."""
-    todo = [job for job in jobs if job is not None]
-    if todo:
-        train_many(todo, nj)
 
 
 def train_one(kind: str, described: dict, train: dict, work_dir: str, device: str, start_from: dict[str, str]) -> None:

@@ -1,15 +1,20 @@
-"""Which measurements stage 9 plans."""
+"""Which measurements stage 9 plans, and that it makes the same bytes however the work is dealt out."""
 
+import shutil
 from argparse import Namespace
 
 import pytest
 
 from avsr.models.registry import KINDS, TYPES
 from avsr.models.systems import load_system, system_ids
+from avsr.scoring.results import read_csv
+from avsr.stages import score
 from avsr.stages.score import ScoreConf, plan_jobs
 from avsr.storage.atomic import write_json, write_text
 from avsr.training import checkpoint
+from tests.stages.test_extract_mix import make_split, run_extract, run_mix
 
+LISTS_MIXED = ("natural_-5dB", "own_-5dB", "babble_-5dB")
 LISTS = ("clean", "babble_-5dB", "speech_-5dB")
 
 
@@ -63,3 +68,37 @@ def test_every_type_has_the_kind_of_its_systems():
     for name in system_ids():
         system = load_system(name, "tiny")
         assert KINDS[system.model["type"]] == system.kind
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """A work folder after stage 4: nothing is trained, so that mixtures and oracles are scored alone."""
+    work = tmp_path_factory.mktemp("mixed")
+    for split in ("train", "valid", "test"):
+        make_split(work, split)
+        assert run_extract(work, split) == 0
+    lists = ["--set=mix.test_snrs_enhance=[-5]", "--set=mix.test_snrs_recognise=[clean, -5]"]
+    assert run_mix(work, "--set=mix.test_kinds_enhance=[natural, own]", *lists) == 0
+    ids = {split: [] for split in ("train", "valid", "test")}
+    write_json(work / "data/splits.json", {"protocol": "toy", "synthetic": True, **ids})
+    return work
+
+
+def test_the_same_bytes_for_any_number_of_processes_and_parts(mixed, tmp_path):
+    made = {}
+    for name, runs in (("1", [["--nj=1"]]), ("2", [["--nj=2"]]), ("parts", [["--shard=2/2"], ["--shard=1/2"]])):
+        work = tmp_path / name
+        shutil.copytree(mixed, work)
+        before = {path for path in work.rglob("*") if path.is_file()}
+        for options in runs:
+            assert not (work / "RESULTS.md").exists()  # not before the last part
+            assert score.main([f"--work-dir={work}", *options]) == 0
+        files = [path for path in work.rglob("*") if path.is_file() and path not in before and "log" not in path.parts]
+        made[name] = {str(path.relative_to(work)): path.read_bytes() for path in files}
+    assert {f"exp/{row}/seed0/{name}/scores.tsv" for row in ("unprocessed", "oracle") for name in LISTS_MIXED} | {
+        "RESULTS.md",
+        "results.csv",
+    } <= set(made["1"])
+    assert made["1"] == made["2"] == made["parts"]
+    rows = [row for row in read_csv(tmp_path / "1/results.csv") if row["metric"] in ("stoi", "energy_linear")]
+    assert len(rows) == 2 * 3 and all(row["scored"] == row["total"] == "8" for row in rows)

@@ -4,8 +4,11 @@ import pytest
 
 from avsr.errors import AvsrError
 from avsr.models.systems import load_system
+from avsr.stages import train_system
 from avsr.stages.train_system import TrainStageConf, inputs_of, plan
+from avsr.storage.arrays import finish_store
 from avsr.storage.atomic import write_json, write_text
+from avsr.storage.datadir import Utterance, write_datadir
 
 
 def planned(work, name):
@@ -31,3 +34,45 @@ def test_a_joint_system_names_the_part_that_is_missing_or_unfinished(tmp_path):
         "enhancer": f"{enhancer}/best.pt",
         "recogniser": f"{recogniser}/best-sentences.pt",
     }
+
+
+@pytest.fixture
+def stage_6(tmp_path, monkeypatch):
+    """Runs stage 6 of a work folder in which stages 1 to 3 were run; gives its exit code and what it would train."""
+    work, trained = tmp_path / "work", []
+    for split in ("train", "valid"):
+        write_datadir(work / "data" / split, [Utterance("s1-a", "s1", "BIN", "v.mpg", None, 1.0)])
+        for store in ("audio/{}/wave", "video/{}/crop80", "video_feats/{}"):
+            finish_store(work / "dump" / store.format(split), "hdf5", {}, {})
+    config = tmp_path / "conf.yaml"
+    config.write_text("enhance: {preset: tiny, seeds: 2, systems: [audio_only_crn, ae_tcn, mhca_avcrn]}\n")
+    monkeypatch.setattr(train_system, "train_many", lambda jobs, nj: trained.extend(job.name for job in jobs))
+
+    def run(*options, mixed=True):
+        if mixed:
+            finish_store(work / "dump/noise", "hdf5", {}, {})
+            groups = {"groups": {"by": "speaker", "group": {}}, "tracks": []}
+            for split in ("train", "valid"):
+                finish_store(work / "dump/babble" / split, "hdf5", {}, groups)
+        trained.clear()
+        code = train_system.train_stage(
+            "enhance", "enhance", "", [f"--work-dir={work}", f"--config={config}", *options]
+        )
+        return code, list(trained)
+
+    return run
+
+
+def test_noise_that_is_not_there_is_said_before_a_training_starts(stage_6, capsys):
+    assert stage_6(mixed=False) == (1, [])
+    assert capsys.readouterr().err.endswith(
+        "dump/noise/store.json is missing: stage 4 (mix) makes it; run that first\n"
+    )
+
+
+def test_parts_train_every_system_and_seed_once(stage_6):
+    code, every = stage_6()
+    assert code == 0
+    assert every == [f"{name} seed {seed}" for seed in (0, 1) for name in ("audio_only_crn", "ae_tcn", "mhca_avcrn")]
+    parts = [stage_6(f"--shard={number}/4")[1] for number in (1, 2, 3, 4)]
+    assert sorted(sum(parts, [])) == sorted(every) and all(parts)
