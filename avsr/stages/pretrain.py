@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from avsr.errors import UsageError
 from avsr.stages import common
 from avsr.stages.prepare import SPLITS
 from avsr.storage.arrays import Store
@@ -82,6 +83,8 @@ def make_extractor(crops: Path, checkpoint: Path, device: str) -> Callable[[str]
 
     torch.set_num_threads(1)
     model, _ = load_model(checkpoint, device)
+    if not hasattr(model, "frontend"):
+        raise UsageError(f"--frontend {checkpoint}: holds no lip-reading front-end; give a checkpoint of stage 5")
     store = Store(crops)
     split = crops.parent.name
 
