@@ -11,7 +11,7 @@ import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from avsr.errors import AvsrError
+from avsr.errors import AvsrError, UsageError
 from avsr.stages import common
 from avsr.storage.atomic import write_json
 from avsr.storage.datadir import Utterance, write_datadir
@@ -95,10 +95,11 @@ def read_mini(args: argparse.Namespace, conf: PrepareConf) -> dict[str, list[Utt
     """The synthetic corpus, made first where it is not there; it lies in GRID's own layout."""
     from avsr.corpora.mini import MiniConf, make_corpus
 
+    if args.protocol != "mini":
+        raise UsageError(f"--protocol {args.protocol}: the mini corpus has the protocol mini alone")
     args.corpus_dir = args.corpus_dir or args.out.parent / "corpus"
     wanted = {name: count for name in SPLITS if (count := getattr(conf, name)) is not None}
     make_corpus(args.corpus_dir, MiniConf(**wanted), args.seed, args.nj)
-    args.protocol = "mini"
     return read_grid(args, PrepareConf())
 
 

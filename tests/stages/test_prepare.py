@@ -1,0 +1,81 @@
+"""Stage 1: from files on disk to tables. Names of files are all that it reads."""
+
+import json
+
+import pytest
+
+from avsr.check import main as check
+from avsr.corpora.grid import DIGITS, MEN, WOMEN
+from avsr.stages import prepare
+
+CLIPS = [f"bba{letter}{digit}n" for letter in "af" for digit in DIGITS]  # twenty
+
+
+def corpus(folder, speakers=("s1",), clips=tuple(CLIPS)):
+    for speaker in speakers:
+        (folder / speaker).mkdir(parents=True)
+        for clip in clips:
+            (folder / speaker / f"{clip}.mpg").touch()
+    return folder
+
+
+def run(work, *options) -> int:
+    return prepare.main([f"--out={work}/data", *map(str, options)])
+
+
+def test_tables_of_one_speaker(tmp_path, capsys):
+    options = ["--corpus=grid", "--protocol=s1", f"--corpus-dir={corpus(tmp_path / 'grid')}"]
+    assert run(tmp_path, *options) == 0
+    splits = json.loads((tmp_path / "data/splits.json").read_text())
+    assert (splits["protocol"], splits["synthetic"]) == ("s1", False)
+    assert [len(splits[name]) for name in prepare.SPLITS] == [16, 2, 2]
+    assert sorted(sum((splits[name] for name in prepare.SPLITS), [])) == sorted(f"s1-{clip}" for clip in CLIPS)
+    for name in prepare.SPLITS:
+        assert check([str(tmp_path / "data" / name), "--fast"]) == 0
+        assert (tmp_path / "data" / name / "spk2gender").read_text() == "s1 m\n"
+    text = (tmp_path / "data/test/text").read_text().splitlines()
+    assert all(line.split(" ")[1:4] == ["BIN", "BLUE", "AT"] for line in text)
+    capsys.readouterr()
+    assert run(tmp_path, *options, "--nj=2") == 0 and "done before" in capsys.readouterr().out
+    assert run(tmp_path, *options, "--seed=1") == 0
+    assert json.loads((tmp_path / "data/splits.json").read_text())["test"] != splits["test"]
+
+
+def test_limits_keep_a_part(tmp_path):
+    options = ["--corpus=grid", "--protocol=s1", f"--corpus-dir={corpus(tmp_path / 'grid')}", "--set=prepare.train=3"]
+    assert run(tmp_path, *options) == 0
+    splits = json.loads((tmp_path / "data/splits.json").read_text())
+    assert [len(splits[name]) for name in prepare.SPLITS] == [3, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--corpus=grid"], 1, "--corpus-dir is missing"),
+        (
+            ["--corpus=grid", "--protocol=s2", "--corpus-dir={}"],
+            2,
+            "no such protocol or speaker here; choose one of: G",
+        ),
+        (["--corpus=grid", "--protocol=G", "--corpus-dir={}"], 1, "missing: s2 s3 s5"),
+        (["--corpus=grid", "--protocol=GT", "--corpus-dir={}"], 1, "missing: s2 s3 s5"),
+        (["--corpus=grid", "--protocol=mini", "--corpus-dir={}"], 1, "needs 6 speakers; here are s1"),
+        (["--corpus=mini", "--protocol=s1"], 2, "--protocol s1: the mini corpus has the protocol mini alone"),
+        (
+            ["--corpus=grid", "--protocol=s1", "--corpus-dir={}", "--set=prepare.test=0"],
+            1,
+            "no utterance is left for test",
+        ),
+    ],
+)
+def test_refused_in_one_line(tmp_path, capsys, options, code, said):
+    folder = corpus(tmp_path / "grid")
+    assert run(tmp_path, *(option.format(folder) for option in options)) == code
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1
+
+
+def test_gt_says_that_the_other_corpus_is_missing(tmp_path, capsys):
+    folder = corpus(tmp_path / "grid", MEN + WOMEN, CLIPS[:1])
+    assert run(tmp_path, "--corpus=grid", "--protocol=GT", f"--corpus-dir={folder}") == 1
+    assert "TCD-TIMIT" in capsys.readouterr().err
