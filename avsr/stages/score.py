@@ -24,7 +24,7 @@ from avsr.scoring.results import Provenance
 from avsr.stages import common
 from avsr.stages.pretrain import PretrainConf
 from avsr.stages.score_command import run_command
-from avsr.stages.score_jobs import WORDS, ScoreJob, list_digest, run_job
+from avsr.stages.score_jobs import WORDS, ScoreJob, data_digest, run_job
 from avsr.stages.train_system import TrainStageConf
 from avsr.training.folder import RunFolder
 
@@ -168,7 +168,7 @@ def _job(
         checkpoint_digest(checkpoint) if checkpoint else "",
         f"beam {conf.beam}" if kind in ("recognise", "joint") else "",
     )
-    digest = list_digest(args.work_dir, test_set)
+    digest = data_digest(args.work_dir, test_set)
     return ScoreJob(row, kind, seed, test_set, args.work_dir, checkpoint, provenance, conf.recon, conf.beam, digest)
 
 

@@ -35,7 +35,7 @@ class ScoreJob:
     provenance: Provenance
     recon: str = "gain"
     beam: int = 30
-    list_digest: str = ""
+    data_digest: str = ""
 
     @property
     def folder(self) -> Path:
@@ -45,7 +45,7 @@ class ScoreJob:
     @property
     def key(self) -> list:
         """What the scores depend on; PESQ put in later fills its cells."""
-        made_from = [self.provenance.checkpoint_digest, self.list_digest, self.recon, self.beam, have_pesq()]
+        made_from = [self.provenance.checkpoint_digest, self.data_digest, self.recon, self.beam, have_pesq()]
         return ["scores 2", self.row, self.kind, self.provenance.protocol, self.provenance.preset, made_from]
 
     def done(self) -> bool:
@@ -70,10 +70,13 @@ def run_job(job: ScoreJob) -> str:
     return f"{job.row} on {job.test_set}"
 
 
-def list_digest(work_dir: Path, test_set: str) -> str:
-    """The digest of a noise list, so that a new list is scored anew."""
-    path = work_dir / "data" / "test_noisy" / f"{test_set}.jsonl"
-    return digest(path.read_text(encoding="utf-8")) if path.exists() else ""
+def data_digest(work_dir: Path, test_set: str) -> str:
+    """The digest of a noise list and of the test set's tables and stores: what has changed is scored anew."""
+    test = work_dir / "data" / "test"
+    dump = work_dir / "dump"
+    stores = [dump / "noise/store.json", *dump.glob("*/test/store.json"), *dump.glob("*/test/*/store.json")]
+    paths = [test.with_name("test_noisy") / f"{test_set}.jsonl", test / "text", test / "ctm", *sorted(stores)]
+    return digest([path.read_text(encoding="utf-8") if path.exists() else "" for path in paths])
 
 
 def shuffled_partner(utts: list[str]) -> dict[str, str]:

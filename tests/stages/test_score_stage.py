@@ -10,6 +10,7 @@ from avsr.models.systems import load_system, system_ids
 from avsr.scoring.results import read_csv
 from avsr.stages import score
 from avsr.stages.score import ScoreConf, plan_jobs
+from avsr.stages.score_jobs import data_digest
 from avsr.storage.atomic import write_json, write_text
 from avsr.training import checkpoint
 from tests.stages.test_extract_mix import make_split, run_extract, run_mix
@@ -61,6 +62,19 @@ def test_a_training_that_was_stopped_is_no_result(args, tmp_path, caplog):
     write_json(folder / "done.json", {})
     rows = {job.row for job in plan_jobs(args, ScoreConf(), systems) if job.checkpoint}
     assert rows == {"mhca_avcrn", "mhca_avcrn+shuffled"}
+
+
+@pytest.mark.parametrize(
+    "changed",
+    ["data/test_noisy/clean.jsonl", "data/test/text", "dump/audio/test/wave/store.json", "dump/noise/store.json"]
+    + ["dump/video/test/crop80/store.json", "dump/video_feats/test/store.json", "dump/babble/test/store.json"],
+)
+def test_what_was_scored_on_other_data_is_scored_anew(tmp_path, changed):
+    write_text(tmp_path / "data/test_noisy/clean.jsonl", "a")
+    before = data_digest(tmp_path, "clean")
+    assert data_digest(tmp_path, "clean") == before
+    write_text(tmp_path / changed, "b")
+    assert data_digest(tmp_path, "clean") != before
 
 
 def test_every_type_has_the_kind_of_its_systems():
