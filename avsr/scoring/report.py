@@ -76,16 +76,20 @@ def figure_folder(folder: Path, run: Run) -> Path:
     return Path(folder) / "figures" / run.key
 
 
-def write_report(work_dir: Path, run: Run, figures: Sequence[tuple[str, str]] = ()) -> Results:
-    """Reads every scores.tsv under `work_dir`/exp, writes results.csv and the run's section of RESULTS.md.
+def write_report(
+    work_dir: Path, run: Run, figures: Sequence[tuple[str, str]] = (), out: Path | None = None
+) -> Results:
+    """Reads every scores.tsv under `work_dir`/exp, writes results.csv and the run's section of RESULTS.md into `out`,
+    or into the work folder.
 
     `figures` are (file name in figure_folder, caption). Raises AvsrError when nothing was scored yet.
     """
     results = Results.read(Path(work_dir) / "exp", run.protocol, run.preset)
     if not results.scores:
         raise AvsrError(f"{work_dir}/exp: no scores of protocol {run.protocol}, preset {run.preset}; run stage 9")
-    results.write_csv(Path(work_dir) / "results.csv", run.recipe)
-    put_section(Path(work_dir) / "RESULTS.md", run, section(run, results, figures, read_published()))
+    out = Path(out or work_dir)
+    results.write_csv(out / "results.csv", run.recipe)
+    put_section(out / "RESULTS.md", run, section(run, results, figures, read_published()))
     return results
 
 
@@ -211,13 +215,13 @@ def put_section(path: Path, run: Run, text: str) -> None:
     write_text(path, new)
 
 
-def publish(work_dir: Path, recipe_dir: Path, run: Run) -> list[Path]:
-    """Copies the run's section and the figures that it names from a work folder into the recipe's folder.
+def publish(folder: Path, recipe_dir: Path, run: Run) -> list[Path]:
+    """Copies the run's section and the figures that it names from where they were written into the recipe's folder.
 
-    Other sections and their figures are kept. Returns the files written. Raises AvsrError when the work folder has no
+    Other sections and their figures are kept. Returns the files written. Raises AvsrError when there is no
     such section or a figure is missing.
     """
-    source = Path(work_dir) / "RESULTS.md"
+    source = Path(folder) / "RESULTS.md"
     begin, end = _frame(run)
     text = source.read_text(encoding="utf-8") if source.exists() else ""
     if begin not in text or end not in text:
@@ -227,10 +231,10 @@ def publish(work_dir: Path, recipe_dir: Path, run: Run) -> list[Path]:
     target = figure_folder(recipe_dir, run)
     written = []
     for name in figures:
-        if not (figure_folder(work_dir, run) / name).is_file():
-            raise AvsrError(f"{figure_folder(work_dir, run) / name}: this figure is missing; run stage 9 again")
+        if not (figure_folder(folder, run) / name).is_file():
+            raise AvsrError(f"{figure_folder(folder, run) / name}: this figure is missing; run stage 9 again")
         with atomic_path(target / name) as temporary:
-            shutil.copyfile(figure_folder(work_dir, run) / name, temporary)
+            shutil.copyfile(figure_folder(folder, run) / name, temporary)
         written.append(target / name)
     put_section(Path(recipe_dir) / "RESULTS.md", run, text)
     for old in target.glob("*.png"):

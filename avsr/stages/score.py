@@ -1,7 +1,8 @@
 """Stage 9, score: every trained system on every test list; tables, checks and figures.
 
 Reads  DIR/exp/<system>/seed<k>/best.pt (stages 5 to 8), noise lists of DIR/data/test_noisy/ (stage 4)
-Writes DIR/exp/<system>/seed<k>/<test set>/scores.tsv, hyp.trn; DIR/RESULTS.md, results.csv, figures/
+Writes DIR/exp/<system>/seed<k>/<test set>/scores.tsv, hyp.trn; DIR/RESULTS.md, results.csv, figures/ (in DIR/exp where
+       DIR is the folder of the recipe: results get there by --publish true alone)
 Scores that are there for the same checkpoint and list are kept. Only this stage writes RESULTS.md.
 """
 

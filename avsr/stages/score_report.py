@@ -30,17 +30,24 @@ def write_all(args: argparse.Namespace, conf: Any, run: Run) -> None:
     """Figures, RESULTS.md, results.csv; copied into the recipe's folder where --publish true asks for it."""
     run = replace(run, rules=tuple(read_rules(CONF / "checks.yaml")), notes=tuple(notes(args.work_dir)))
     results = Results.read(args.work_dir / "exp", run.protocol, run.preset)
-    folder = figure_folder(args.work_dir, run)
+    out = results_folder(args)
+    folder = figure_folder(out, run)
     drawn = [
         *_curves(args, run, results, folder),
         *_spectrograms(args, conf, run, folder),
         *_maps(args, conf, run, folder),
     ]
-    write_report(args.work_dir, run, drawn)
-    log.info("%s/RESULTS.md written", args.work_dir)
+    write_report(args.work_dir, run, drawn, out)
+    log.info("%s/RESULTS.md written", out)
     if args.publish == "true":
-        for path in publish(args.work_dir, args.recipe_dir, run):
+        for path in publish(out, args.recipe_dir, run):
             log.info("published %s", path)
+
+
+def results_folder(args: argparse.Namespace) -> Path:
+    """The work folder; its exp/ where that is the recipe's own folder, for there stand the published results."""
+    recipe = args.config[0].resolve().parent.parent if args.config else None
+    return args.work_dir / "exp" if args.work_dir.resolve() == recipe else args.work_dir
 
 
 def notes(work_dir: Path) -> list[str]:

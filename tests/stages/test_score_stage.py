@@ -116,3 +116,22 @@ def test_the_same_bytes_for_any_number_of_processes_and_parts(mixed, tmp_path):
     assert made["1"] == made["2"] == made["parts"]
     rows = [row for row in read_csv(tmp_path / "1/results.csv") if row["metric"] in ("stoi", "energy_linear")]
     assert len(rows) == 2 * 3 and all(row["scored"] == row["total"] == "8" for row in rows)
+
+
+def test_an_ordinary_run_in_the_folder_of_the_recipe_leaves_what_is_published(mixed, tmp_path, root):
+    """The default work folder is the recipe's own; git ignores data/, dump/ and exp/ in it, and the rest stays."""
+    recipe = tmp_path / "egs/mini"
+    shutil.copytree(mixed, recipe, ignore=shutil.ignore_patterns("corpus", "noise_dir"))
+    write_text(recipe / "conf/toy.yaml", "{}\n")
+    write_text(recipe / "RESULTS.md", "published\n")
+    before = {path: path.stat().st_mtime_ns for path in recipe.iterdir()}
+    options = [f"--work-dir={recipe}", f"--config={recipe}/conf/toy.yaml"]
+    assert score.main(options) == 0
+    assert (recipe / "RESULTS.md").read_text() == "published\n"
+    assert {path.name for path in recipe.iterdir()} == {path.name for path in before} | {"exp"}
+    assert "protocol toy, preset toy" in (recipe / "exp/RESULTS.md").read_text()
+    for folder in ("data", "dump", "exp", "corpus"):
+        assert f"/egs/*/{folder}/" in (root / ".gitignore").read_text().splitlines()
+    assert score.main([*options, "--publish=true", f"--recipe-dir={recipe}"]) == 0
+    assert "protocol toy, preset toy" in (recipe / "RESULTS.md").read_text()
+    assert {path.name for path in recipe.iterdir()} <= {path.name for path in before} | {"exp", "figures"}
