@@ -31,6 +31,16 @@ def one_speaker(clips: Sequence[Clip], seed: int) -> Split:
     return {"train": order[2 * tenth :], "valid": order[:tenth], "test": order[tenth : 2 * tenth]}
 
 
+def other_speakers(speaker: str, speakers: Mapping[str, Sequence[Clip]], seed: int, most: int) -> list[Clip]:
+    """At most `most` clips of each speaker of the corpus but one: who competes with that one."""
+    return [
+        clip
+        for other in speakers
+        if other != speaker
+        for clip in shuffled(speakers[other], seed, "competing talkers")[:most]
+    ]
+
+
 def protocol_g(speakers: Mapping[str, Sequence[Clip]], seed: int) -> Split:
     """Unseen speakers: 8 test, 25 train, 100 other sentences of those 25 validate (MHCA-AVCRN section 3.1, mended)."""
     missing = [speaker for speaker in MEN + WOMEN if speaker not in speakers]

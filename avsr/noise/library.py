@@ -1,9 +1,10 @@
 """The noise recordings and the talkers that interfere, and which of them each split may hear.
 
-`<noise dir>/<type>/*.wav` are the noises, `<speech dir>/**/*.wav` the talkers. They are split by source,
-not by file: two cuts of one recording, or two sentences of one talker, never stand on both sides. Types
-with too few sources to be split are heard in evaluation only. (MHCA-AVCRN section 4.1 splits its noise by
-hours and says no more; decision: see docs/decisions.md.)
+`<noise dir>/<type>/*.wav` are the noises, `<speech dir>/**/*.wav` the talkers, and under a one-speaker protocol the
+corpus's other speakers, which stage 1 lists in data/others. They are split by source, not by file: two cuts of one
+recording, or two sentences of one talker, never stand on both sides. Types with too few sources to be split are
+heard in evaluation only. (MHCA-AVCRN section 4.1 splits its noise by hours and says no more; decision: see
+docs/decisions.md.)
 """
 
 import re
@@ -15,9 +16,10 @@ import numpy as np
 
 from avsr.errors import AvsrError
 from avsr.features.frames import SAMPLE_RATE
-from avsr.media.audio import resample
+from avsr.media.audio import read_sound, resample
 from avsr.noise.mixing import SILENCE, power
 from avsr.rng import unit
+from avsr.storage.datadir import read_datadir
 
 SPLITS = ("train", "valid", "test")
 SOUND_FILES = (".wav", ".flac", ".ogg")
@@ -92,6 +94,17 @@ def find_talkers(folder: Path) -> list[Recording]:
     return _unique(found)
 
 
+def corpus_talkers(folder: Path) -> list[Recording]:
+    """The recordings of the corpus's other speakers by the data directory of stage 1; none where it made none.
+
+    No file is opened: `read_recording` says which of the clips are damaged.
+    """
+    if not Path(folder).is_dir():
+        return []
+    rows = read_datadir(folder)
+    return [Recording(f"{TALKERS}-{utt}", TALKERS, row.speaker, str(row.sound)) for utt, row in rows.items()]
+
+
 def split_by_source(
     recordings: Iterable[Recording], seed: int, valid_share: float, test_share: float, min_sources: int = 3
 ) -> list[Recording]:
@@ -133,8 +146,13 @@ def describe(recordings: Iterable[Recording]) -> list[str]:
 
 
 def read_recording(recording: Recording) -> np.ndarray:
-    """The piece as (samples,) float32, mono, 16 kHz, its mean taken off. AvsrError: the whole file is silent."""
+    """The piece as (samples,) float32, mono, 16 kHz, its mean taken off; of a video, its sound.
+
+    AvsrError: the whole file is silent. UtteranceError: so is the video, or it is damaged.
+    """
     path = Path(recording.path)
+    if path.suffix.lower() not in SOUND_FILES:
+        return read_sound(path)[0]
     rate = _header(path)[1]
     length = PIECE * rate // SAMPLE_RATE
     with _opened(path) as sound:

@@ -12,7 +12,7 @@ from avsr.noise.babble import groups_of
 from avsr.noise.library import TALKERS
 from avsr.noise.mixing import SILENCE, cut_noise, power
 from avsr.storage.arrays import Store
-from avsr.storage.datadir import read_datadir
+from avsr.storage.datadir import read_datadir, read_table
 
 KINDS = ("natural", "speech", "own", "babble")
 QUIET = 1e-3  # a cut 30 dB below its recording is a pause: another is drawn
@@ -48,6 +48,7 @@ class NoiseSources:
         rows = {utt: row for utt, row in read_datadir(data).items() if utt in wave}
         self.speaker_of = {utt: row.speaker for utt, row in rows.items()}
         self.sex_of = {row.speaker: row.sex for row in rows.values() if row.sex}
+        self.sex_of_other = read_table(self.work_dir / "data" / "others" / "spk2gender", required=False)
         self.utterances = sorted(self.speaker_of)
         self._babble_groups = groups_of(self.speaker_of, self.stores["babble"].meta["groups"])
 
@@ -133,8 +134,9 @@ class NoiseSources:
         return store, _one_of(self._spoken[name] if store == "wave" else self._library["speech"][name], draw)
 
     def _sex(self, talker: tuple[str, str]) -> str:
-        """m, f, or empty: of the talkers in the noise store nobody knows it, they are a group of their own."""
-        return self.sex_of.get(talker[1], "") if talker[0] == "wave" else ""
+        """m, f, or empty: of the talkers of --speech-dir nobody knows it, they are a group of their own."""
+        store, name = talker
+        return (self.sex_of if store == "wave" else self.sex_of_other).get(name, "")
 
     def cut(self, store: str, key: str, offset: int, samples: int, where: str) -> np.ndarray:
         """The cut that a noise list names. AvsrError, beginning with `where`, when it is not there."""

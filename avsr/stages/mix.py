@@ -1,10 +1,11 @@
 """Stage 4, mix: noise for all, and the noise lists of validation and test.
 
-Reads  DIR/data/<split>/, DIR/dump/audio/<split>/wave/ and the folders of noises and of other talkers
+Reads  DIR/data/<split>/, DIR/dump/audio/<split>/wave/, DIR/data/others/ (the corpus's other speakers, where stage 1
+       has listed them) and the folders of noises and of other talkers
        (noises: <type>/*.wav, any rate; talkers: *.wav in any folders). Without --noise-dir, eight types of
        noise are generated ("synthetic noise").
 Writes DIR/data/noise_splits.json         which recording and talker belongs to which split
-       DIR/dump/noise/                    the recordings, 16 kHz
+       DIR/dump/noise/                    the recordings, 16 kHz; DIR/dump/failed.tsv: clips of data/others left out
        DIR/dump/babble/<split>/           babble tracks
        DIR/dump/noise_lists/<split>/      what was drawn, before it is sorted into lists
        DIR/data/valid_noisy/*.jsonl       train_like, babble (SNRs as in training), clean
@@ -28,6 +29,7 @@ from avsr.noise.library import (
     SPLITS,
     TALKERS,
     Recording,
+    corpus_talkers,
     describe,
     find_noises,
     find_talkers,
@@ -82,9 +84,11 @@ def _body(args: Any, stage: Stage) -> None:
         read_datadir(args.data / split)
         Store(args.audio / split / "wave", "stage 3 (extract)")
     recordings = _library(args, conf)
-    _noise_store(args, stage, recordings)
-    if not _complete(args.out / "noise", [recording.key for recording in recordings]):
+    if not _noise_store(args, stage, recordings):
         return _unfinished(args)
+    store = Store(args.out / "noise")
+    recordings = [recording for recording in recordings if recording.key in store]  # without the damaged clips
+    _write_splits(args, recordings)
     for split in splits:
         others = [r.key for r in recordings if r.type == TALKERS and r.split == split]
         if not _babble(args, stage, conf, split, others):
@@ -110,31 +114,43 @@ def _complete(folder: Path, keys: Sequence[str]) -> bool:
 
 
 def _library(args: Any, conf: MixConf) -> list[Recording]:
-    """All recordings with their splits; printed, and written to noise_splits.json."""
+    """All recordings with their splits; printed."""
     noises = find_noises(args.noise_dir) if args.noise_dir else find_synthetic()
-    talkers = find_talkers(args.speech_dir) if args.speech_dir else []
+    others = corpus_talkers(args.data / "others")
+    talkers = others + (find_talkers(args.speech_dir) if args.speech_dir else [])
     recordings = split_by_source(noises, args.seed, conf.valid_share, conf.test_share, conf.min_sources)
     recordings += split_by_source(talkers, args.seed, conf.valid_share, conf.test_share, conf.min_sources)
     if not any(r.split == "train" for r in recordings if r.type != TALKERS):
         raise AvsrError(
             f"{args.noise_dir}: no noise type has {conf.min_sources} sources, so none is left for training; add some"
         )
-    origin = str(args.noise_dir.absolute()) if args.noise_dir else "synthetic"
+    origin = _origin(args)
     log.info("noise: %s", origin if args.noise_dir else "synthetic (generated; --noise-dir gives real recordings)")
+    if others:
+        log.info("talkers from the corpus: %s", " ".join(sorted({recording.source for recording in others})))
     for line in describe(recordings):
         log.info("  %s", line)
-    rows = {r.key: {"type": r.type, "source": r.source, "split": r.split, "path": r.path} for r in recordings}
-    write_json(args.data / "noise_splits.json", {"seed": args.seed, "noise": origin, "recordings": rows})
     return recordings
 
 
-def _noise_store(args: Any, stage: Stage, recordings: list[Recording]) -> None:
+def _origin(args: Any) -> str:
+    return str(args.noise_dir.absolute()) if args.noise_dir else "synthetic"
+
+
+def _write_splits(args: Any, recordings: list[Recording]) -> None:
+    """noise_splits.json: what is in the store, and for whom."""
+    rows = {r.key: {"type": r.type, "source": r.source, "split": r.split, "path": r.path} for r in recordings}
+    write_json(args.data / "noise_splits.json", {"seed": args.seed, "noise": _origin(args), "recordings": rows})
+
+
+def _noise_store(args: Any, stage: Stage, recordings: list[Recording]) -> bool:
+    """The store of all recordings; False while other parts of --shard are missing."""
     prints = {r.key: fingerprint([Path(r.path)]) if r.path else "synthetic 1" for r in recordings}
     pieces = {r.key: (r.path, r.piece, r.pieces) for r in recordings}
     item_keys = {key: [prints[key], *pieces[key]] for key in prints}
     meta = {"noise": "recordings" if args.noise_dir else "synthetic"}
     keys = [r.key for r in recordings]
-    stage.process(keys, _noise_worker, (recordings,), args.out, {"noise": meta}, "noise 1", item_keys)
+    return stage.process(keys, _noise_worker, (recordings,), args.out, {"noise": meta}, "noise 1", item_keys)
 
 
 def _noise_worker(recordings: list[Recording]) -> Callable[[str], dict[str, np.ndarray]]:
@@ -184,7 +200,7 @@ def _lists(args: Any, stage: Stage, conf: MixConf, work_dir: Path, split: str) -
     sources = NoiseSources(work_dir, split)
     out, draws = args.data / f"{split}_noisy", args.out / "noise_lists" / split
     names = [c.name for c in conf.test_conditions()] if split == "test" else [*conf.valid_lists(), "clean"]
-    who = [sources.speaker_of, sources.sex_of]
+    who = [sources.speaker_of, {**sources.sex_of_other, **sources.sex_of}]
     key = ["lists 2", [store.digest for store in sources.stores.values()], conf, args.seed, who]
     worker_args = (work_dir, split, conf, args.seed)
     stage.process(sources.utterances, _list_worker, worker_args, draws, {}, key)

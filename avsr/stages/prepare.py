@@ -2,11 +2,13 @@
 
 Reads the corpus (see --corpus), writes <out>/{train,valid,test}/ with text, wav.scp, video.scp, utt2spk, spk2utt,
 utt2dur, ctm and spk2gender, and <out>/splits.json with the protocol, the counts and the ids of each split.
+Under a one-speaker protocol also <out>/others/: clips of the other speakers of the corpus, whom stage 4 mixes in.
 """
 
 import argparse
 import json
 import logging
+import shutil
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +21,7 @@ from avsr.storage.markers import is_done, mark
 
 log = logging.getLogger("avsr")
 SPLITS = ("train", "valid", "test")
+OTHERS = "others"  # the data directory of competing talkers
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,7 @@ class PrepareConf:
     train: int | None = None  # mini: how many to make; grid: at most so many; null: all (mini: 600, 60, 100)
     valid: int | None = None
     test: int | None = None
+    others: int = 60  # one-speaker protocols: at most so many clips of each other speaker; 0: they are not heard
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -49,23 +53,29 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
             raise AvsrError(f"{args.corpus_dir}: no utterance is left for {name}; see the limits in section prepare")
     marker = args.out / "splits.json.done"
     key = [args.protocol, args.seed, {name: [vars(u) for u in splits[name]] for name in SPLITS}]
+    others = splits.get(OTHERS, [])
+    key += [[vars(u) for u in others]] if others else []
     key = json.loads(json.dumps(key, default=str))
     if is_done(marker, key):
         log.info("%s: done before", args.out)
         return
     for name in SPLITS:
         write_datadir(args.out / name, splits[name])
+    shutil.rmtree(args.out / OTHERS, ignore_errors=True)  # of another protocol
+    if others:
+        write_datadir(args.out / OTHERS, others)
     lists = {name: sorted(utt.id for utt in splits[name]) for name in SPLITS}
     head = {"protocol": args.protocol, "seed": args.seed, "synthetic": is_generated(args.corpus_dir)}
     write_json(args.out / "splits.json", {**head, **lists})
-    mark(marker, key, [args.out / "splits.json", *(args.out / name / "utt2spk" for name in SPLITS)])
-    for name in SPLITS:
+    made = [*SPLITS, OTHERS] if others else SPLITS
+    mark(marker, key, [args.out / "splits.json", *(args.out / name / "utt2spk" for name in made)])
+    for name in made:
         speakers = sorted({utt.speaker for utt in splits[name]})
         log.info("%s: %d utterances of %d speakers: %s", name, len(splits[name]), len(speakers), " ".join(speakers))
 
 
 def read_grid(args: argparse.Namespace, conf: PrepareConf) -> dict[str, list[Utterance]]:
-    """GRID by --protocol, each split cut to its limit."""
+    """GRID by --protocol, each split cut to its limit; with one speaker also the clips of the others."""
     from avsr.corpora import grid, splits
     from avsr.corpora.mini import SEXES
 
@@ -74,21 +84,29 @@ def read_grid(args: argparse.Namespace, conf: PrepareConf) -> dict[str, list[Utt
     speakers = grid.find_clips(args.corpus_dir)
     alignments = grid.Alignments(args.corpus_dir)
     generated = is_generated(args.corpus_dir)
-    if generated:  # it comes with its own list of splits
+    one = args.protocol in speakers
+    if generated and not one:  # it comes with its own list of splits
         chosen = _listed(args.corpus_dir, speakers)
     else:
         chosen = splits.make_split(args.protocol, speakers, args.seed)
-    splits.check_split(chosen, one=args.protocol in speakers)
+    splits.check_split(chosen, one=one)
     limits = {"train": conf.train, "valid": conf.valid, "test": conf.test}
 
-    def utterance(clip: grid.Clip) -> Utterance:
-        made = grid.utterance(clip, alignments.find(clip))
+    def utterance(clip: grid.Clip, align: Path | None) -> Utterance:
+        made = grid.utterance(clip, align)
         return replace(made, sex=SEXES.get(clip.speaker, "")) if generated else made
 
-    return {
-        name: [utterance(clip) for clip in splits.shuffled(chosen[name], args.seed, "limit")[: limits[name]]]
+    found = {
+        name: [
+            utterance(clip, alignments.find(clip))
+            for clip in splits.shuffled(chosen[name], args.seed, "limit")[: limits[name]]
+        ]
         for name in SPLITS
     }
+    if one:  # heard, not read: no word times, so that a damaged alignment of theirs stops nothing
+        others = splits.other_speakers(args.protocol, speakers, args.seed, conf.others)
+        found[OTHERS] = [utterance(clip, None) for clip in others]
+    return found
 
 
 def read_mini(args: argparse.Namespace, conf: PrepareConf) -> dict[str, list[Utterance]]:

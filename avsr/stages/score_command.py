@@ -6,6 +6,7 @@ from pathlib import Path
 
 from avsr.models.systems import System
 from avsr.noise.library import TALKERS
+from avsr.storage.datadir import read_table
 
 
 def run_command(args: argparse.Namespace, recipe: str, preset: str, protocol: str, systems: list[System]) -> str:
@@ -28,13 +29,15 @@ def run_command(args: argparse.Namespace, recipe: str, preset: str, protocol: st
 def _given(work_dir: Path) -> list[str]:
     """The folders and files from outside that the earlier stages have used, as options of run.sh."""
     noises = _read(work_dir / "data" / "noise_splits.json")
+    corpus = {f"{TALKERS}-{utt}" for utt in read_table(work_dir / "data" / "others" / "utt2spk", required=False)}
+    talkers = {key for key, row in noises.get("recordings", {}).items() if row["type"] == TALKERS}
     frontend = Path(
         _read(work_dir / "dump" / "video_feats" / "test" / "store.json").get("meta", {}).get("frontend", "")
     )
     given = {
         "corpus-dir": not (work_dir / "corpus" / "splits.json").exists(),  # the mini recipe makes its own there
         "noise-dir": noises.get("noise", "synthetic") != "synthetic",
-        "speech-dir": any(row["type"] == TALKERS for row in noises.get("recordings", {}).values()),
+        "speech-dir": bool(talkers - corpus),
         "frontend": frontend.name != "" and not work_dir.joinpath("exp", *frontend.parts[-3:]).exists(),
     }
     return [option for option, yes in given.items() if yes]

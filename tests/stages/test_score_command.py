@@ -66,3 +66,15 @@ def test_run_sh_takes_it(work, root):
         assert stage[stage.index("--seed") + 1] == "4" and f"{root}/egs/grid/conf/smoke.yaml" in stage
     assert stages[0][stages[0].index("--protocol") + 1] == "s1"
     assert stages[8][stages[8].index("--systems") + 1] == "ae_tcn"
+
+
+def test_talkers_of_the_corpus_are_not_taken_for_those_of_speech_dir(work):
+    row = {"type": "speech", "source": "s2", "split": "test", "path": "s2/bbaf2n.mpg"}
+    noises = {"noise": "synthetic", "recordings": {"speech-s2-bbaf2n": row}}
+    write_json(work / "data/noise_splits.json", noises)
+    (work / "data/others").mkdir()
+    (work / "data/others/utt2spk").write_text("s2-bbaf2n s2\n")
+    assert "--speech-dir" not in command(work, "grid")
+    noises["recordings"]["speech-t1-a"] = row
+    write_json(work / "data/noise_splits.json", noises)
+    assert "--speech-dir <speech-dir>" in command(work, "grid")
