@@ -135,3 +135,25 @@ def test_an_ordinary_run_in_the_folder_of_the_recipe_leaves_what_is_published(mi
     assert score.main([*options, "--publish=true", f"--recipe-dir={recipe}"]) == 0
     assert "protocol toy, preset toy" in (recipe / "RESULTS.md").read_text()
     assert {path.name for path in recipe.iterdir()} <= {path.name for path in before} | {"exp", "figures"}
+
+
+def test_results_are_written_anew_only_when_something_has_changed(mixed, tmp_path):
+    work = tmp_path / "work"
+    shutil.copytree(mixed, work)
+
+    def written(*options: str) -> bool:
+        """Whether a run of stage 9 writes the page."""
+        before = (work / "RESULTS.md").stat().st_mtime_ns if (work / "RESULTS.md").exists() else None
+        assert score.main([f"--work-dir={work}", *options]) == 0
+        return (work / "RESULTS.md").stat().st_mtime_ns != before
+
+    assert written() and not written()
+    text = (work / "RESULTS.md").read_text()
+    (work / "RESULTS.md").unlink()
+    assert written() and (work / "RESULTS.md").read_text() == text
+    noises = work / "data/test_noisy/natural_-5dB.jsonl"
+    write_text(noises, "".join(noises.read_text().splitlines(keepends=True)[:-1]))
+    assert written() and not written()
+    assert (work / "RESULTS.md").read_text() != text
+    write_text(work / "exp/mhca_avcrn/seed0/log.csv", "phase,epoch,train_loss,valid\n")
+    assert written() and not written()
