@@ -229,10 +229,11 @@ def _shard(text: str) -> tuple[int, int]:
 
 def check_device(device: str) -> str:
     """The device itself. Raises UsageError when it is not there."""
-    import torch
-
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError(f"--device {device}: no CUDA device is there; use --device cpu")
     if not device.startswith(("cpu", "cuda")):
         raise UsageError(f"--device {device}: must be cpu or cuda")
+    if device.startswith("cuda"):
+        import torch  # its import takes seconds: not where nothing asks for it
+
+        if not torch.cuda.is_available():
+            raise UsageError(f"--device {device}: no CUDA device is there; use --device cpu")
     return device

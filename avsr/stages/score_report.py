@@ -19,7 +19,6 @@ from avsr.scoring.checks import read_rules
 from avsr.scoring.published import FOLDER as PUBLISHED
 from avsr.scoring.report import Run, figure_folder, publish, read_training_log, wer_curves, write_report
 from avsr.scoring.results import Results
-from avsr.stages import score_maps
 from avsr.stages.score_jobs import ScoreJob, make_estimator
 from avsr.storage.markers import is_done, mark
 
@@ -56,8 +55,9 @@ def made_from(args: argparse.Namespace, conf: Any, run: Run) -> list:
     """What tables and figures depend on: all scores (they name their checkpoints; their markers, the data that was
     scored), the training logs, the printed numbers, and what `run` and the section `score:` say."""
     runs = args.work_dir / "exp"
-    paths = [path for name in ("*/scores.tsv", "*/scores.done.json", "log.csv") for path in runs.glob(f"*/seed*/{name}")]
-    texts = [[str(path.relative_to(runs)), path.read_text(encoding="utf-8")] for path in sorted(paths)]
+    names = ("*/scores.tsv", "*/scores.done.json", "log.csv")
+    paths = sorted(path for name in names for path in runs.glob(f"*/seed*/{name}"))
+    texts = [[str(path.relative_to(runs)), path.read_text(encoding="utf-8")] for path in paths]
     printed = [path.read_text(encoding="utf-8") for path in sorted(PUBLISHED.glob("*.yaml"))]
     return ["results 1", args.seed, conf, run, texts, printed]
 
@@ -127,6 +127,8 @@ def _spectrograms(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -
 
 def _maps(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -> list[tuple[str, str]]:
     """Gates of MHCA-AVCRN and attention of the audio-visual recogniser, where they were trained."""
+    from avsr.stages import score_maps  # it imports torch
+
     drawn = []
     checkpoint = args.work_dir / "exp" / "mhca_avcrn" / f"seed{args.seed}" / "best.pt"
     mixer = _mixer(args, FIGURE_SET)

@@ -57,6 +57,7 @@ def test_second_run_finds_all_done(root, mini):
     again = run(root, "--preset", "smoke", "--work-dir", mini, "--nj", 2)
     assert again.returncode == 0
     assert "trained before" in again.stdout and "16 measurements, 16 done before" in again.stdout
+    assert "RESULTS.md: written before" in again.stdout
     assert before and {path: path.stat().st_mtime_ns for path in mini.rglob("*.h5")} == before
 
 

@@ -1,6 +1,8 @@
 """Which measurements stage 9 plans, and that it makes the same bytes however the work is dealt out."""
 
 import shutil
+import subprocess
+import sys
 from argparse import Namespace
 
 import pytest
@@ -157,3 +159,9 @@ def test_results_are_written_anew_only_when_something_has_changed(mixed, tmp_pat
     assert (work / "RESULTS.md").read_text() != text
     write_text(work / "exp/mhca_avcrn/seed0/log.csv", "phase,epoch,train_loss,valid\n")
     assert written() and not written()
+
+
+def test_no_stage_waits_for_torch_before_it_has_work_for_it():
+    stages = "enhance, joint, pretrain, recognise, score, score_report, common"
+    code = f"import sys; from avsr.stages import {stages}; common.check_device('cpu'); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
