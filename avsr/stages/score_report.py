@@ -104,7 +104,8 @@ def _logs(args: argparse.Namespace, run: Run, kind: str):
 
 
 def _spectrograms(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -> list[tuple[str, str]]:
-    """Clean, noisy, and every enhancement system with pictures on one test utterance."""
+    """Clean, noisy, and every enhancement system that is scored on this list, on one test utterance. The AE
+    sub-networks (TCN-AE) are trained and scored on babble alone, so that they have no panel."""
     mixer = _mixer(args, FIGURE_SET)
     if mixer is None:
         return []

@@ -42,6 +42,8 @@ def test_mini_writes_results_that_call_themselves_synthetic(mini):
         ("p3d50", "words", "top1"),
     ):
         assert (system, test_set, metric) in scored
+    (words,) = [row for row in rows if row["metric"] == "top1"]
+    assert int(words["scored"]) < int(words["total"]) == 4 * 6  # letters that no training sentence holds count too
     command = "./run.sh --recipe mini --preset smoke --protocol mini --seed 0"
     assert all(row["commit"] and row["command"] == command for row in rows)
     for name in ("RESULTS.md", "results.csv"):
