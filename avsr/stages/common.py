@@ -148,13 +148,17 @@ class Stage:
             return False
         counts = merge_shards(jobs, stores, skipped=sum(len(job.items) for job in jobs if job not in todo))
         log.info("%s: %s", out, counts)
-        allowed = self.args.max_fail_rate * counts.total
-        if counts.failed > (max(1, allowed) if allowed else 0):  # one clip of a small corpus is no sign of a mistake
+        self.check_failed(out, counts.failed, counts.total)
+        return True
+
+    def check_failed(self, out: Path, failed: int, total: int) -> None:
+        """Raises TooManyFailed (exit 3) where more utterances failed than --max-fail-rate allows."""
+        allowed = self.args.max_fail_rate * total
+        if failed > (max(1, allowed) if allowed else 0):  # one clip of a small corpus is no sign of a mistake
             raise TooManyFailed(
-                f"{counts.failed} of {counts.total} utterances failed, more than --max-fail-rate "
+                f"{failed} of {total} utterances failed, more than --max-fail-rate "
                 f"{self.args.max_fail_rate:g}: see {out}/failed.tsv"
             )
-        return True
 
     def _run_shards(self, jobs: list[ShardJob], make_worker: Callable, worker_args: tuple, what: str) -> None:
         if not jobs:
@@ -229,10 +233,11 @@ def _shard(text: str) -> tuple[int, int]:
 
 def check_device(device: str) -> str:
     """The device itself. Raises UsageError when it is not there."""
-    import torch
-
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError(f"--device {device}: no CUDA device is there; use --device cpu")
     if not device.startswith(("cpu", "cuda")):
         raise UsageError(f"--device {device}: must be cpu or cuda")
+    if device.startswith("cuda"):
+        import torch  # its import takes seconds: not where nothing asks for it
+
+        if not torch.cuda.is_available():
+            raise UsageError(f"--device {device}: no CUDA device is there; use --device cpu")
     return device

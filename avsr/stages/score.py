@@ -3,6 +3,7 @@
 Reads  DIR/exp/<system>/seed<k>/best.pt (stages 5 to 8), noise lists of DIR/data/test_noisy/ (stage 4)
 Writes DIR/exp/<system>/seed<k>/<test set>/scores.tsv, hyp.trn; DIR/RESULTS.md, results.csv, figures/ (in DIR/exp where
        DIR is the folder of the recipe: results get there by --publish true alone)
+An utterance that cannot be scored is in failed.tsv beside the scores.tsv, where its row says why.
 Scores that are there for the same checkpoint and list are kept. Only this stage writes RESULTS.md.
 """
 
@@ -15,17 +16,20 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
+import numpy as np
+
 from avsr import config
 from avsr.errors import AvsrError
 from avsr.models.registry import KINDS
 from avsr.models.systems import System, load_system
 from avsr.revision import commit
 from avsr.scoring.report import Run, checkpoint_digest
-from avsr.scoring.results import Provenance
+from avsr.scoring.results import Provenance, read_scores
 from avsr.stages import common
 from avsr.stages.pretrain import PretrainConf
 from avsr.stages.score_command import run_command
 from avsr.stages.score_jobs import WORDS, ScoreJob, data_digest, run_job
+from avsr.stages.shards import read_failed
 from avsr.stages.train_system import TrainStageConf
 from avsr.training.folder import RunFolder
 
@@ -70,6 +74,8 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
     todo = [job for job in mine if not job.done()]
     log.info("%d measurements, %d done before", len(mine), len(mine) - len(todo))
     _run(todo, args.nj)
+    for job in mine:
+        say_failed(stage, job)
     if not all(job.done() for job in jobs):
         log.info("part %d of %d done; the last part that ends writes RESULTS.md", number, count)
         return
@@ -184,6 +190,18 @@ def _run(jobs: list[ScoreJob], nj: int) -> None:
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
+
+
+def say_failed(stage: common.Stage, job: ScoreJob) -> None:
+    """Says what of a measurement has no score. Raises TooManyFailed (exit 3) above --max-fail-rate."""
+    scores, failed = read_scores(job.scores), read_failed(job.folder)
+    total = len(scores.utts)
+    values = np.array(list(scores.columns.values())).reshape(len(scores.columns), total)
+    empty = [utt for utt, absent in zip(scores.utts, np.isnan(values).all(axis=0), strict=True) if absent]
+    if empty:
+        why = scores.reasons.get(empty[0], "no reason")
+        log.warning("%s on %s: %d of %d not scored (first: %s)", job.row, job.test_set, len(empty), total, why)
+    stage.check_failed(job.folder, len(failed), total)
 
 
 def _recipe(args: argparse.Namespace) -> str:

@@ -1,12 +1,14 @@
 """What stage 9 measures: one system on one test set, in a process of its own, into scores.tsv (and hyp.trn)."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from avsr.errors import AvsrError, UtteranceError
 from avsr.features.inversion import reconstruct
 from avsr.features.mel import mel
 from avsr.noise.sampler import ListMixer
@@ -14,6 +16,8 @@ from avsr.scoring.energy import score_magnitudes
 from avsr.scoring.results import Provenance, write_scores
 from avsr.scoring.speech import have_pesq, score_utterance
 from avsr.scoring.words import score_label, score_transcripts, write_trn
+from avsr.stages.shards import failed_row, write_failed
+from avsr.storage.arrays import Store
 from avsr.storage.datadir import read_datadir
 from avsr.storage.markers import digest, is_done, mark
 from avsr.training.tasks.enhance import video_store
@@ -43,10 +47,16 @@ class ScoreJob:
         return self.work_dir / "exp" / self.row / f"seed{self.seed}" / self.test_set
 
     @property
+    def scores(self) -> Path:
+        """Its file of scores."""
+        return self.folder / "scores.tsv"
+
+    @property
     def key(self) -> list:
         """What the scores depend on; PESQ put in later fills its cells."""
         made_from = [self.provenance.checkpoint_digest, self.data_digest, self.recon, self.beam, have_pesq()]
-        return ["scores 2", self.row, self.kind, self.provenance.protocol, self.provenance.preset, made_from]
+        version = "words 2" if self.kind == "lipread" else "scores 2"
+        return [version, self.row, self.kind, self.provenance.protocol, self.provenance.preset, made_from]
 
     def done(self) -> bool:
         """Whether it was measured before."""
@@ -58,16 +68,24 @@ def run_job(job: ScoreJob) -> str:
     import torch
 
     torch.set_num_threads(1)
-    if job.kind == "lipread":
-        rows = _words(job)
-    elif job.kind in ("recognise", "joint"):
-        rows = _transcripts(job)
-    else:
-        rows = dict(_enhanced(job))
-    path = job.folder / "scores.tsv"
-    write_scores(path, rows, job.provenance)
-    mark(job.folder / "scores.done.json", job.key, [path])
+    measure = {"lipread": _words, "recognise": _transcripts, "joint": _transcripts}.get(job.kind, _enhanced)
+    failed: dict[str, Exception] = {}
+    rows = measure(job, failed)
+    rows |= {utt: {"reason": f"{type(error).__name__}: {error}"} for utt, error in failed.items()}
+    write_scores(job.scores, rows, job.provenance)
+    write_failed(job.folder, "score", [failed_row(utt, "score", error) for utt, error in sorted(failed.items())])
+    mark(job.folder / "scores.done.json", job.key, [job.scores, job.folder / "failed.tsv"])
     return f"{job.row} on {job.test_set}"
+
+
+@contextmanager
+def _utterance(utt: str, failed: dict[str, Exception]) -> Iterator[None]:
+    """The work on one utterance: its own faults are noted in `failed`, and the next one has its turn. A full disk, no
+    memory, a missing package and signals end the stage."""
+    try:
+        yield
+    except (AvsrError, ValueError, LookupError) as error:
+        failed[utt] = error
 
 
 def data_digest(work_dir: Path, test_set: str) -> str:
@@ -94,26 +112,33 @@ def _load(job: ScoreJob) -> Any:
     return load_model(job.checkpoint)[0]
 
 
-def _enhanced(job: ScoreJob) -> Iterator[tuple[str, dict]]:
+def _enhanced(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]:
     """Enhancement: quality and intelligibility of the waveform, energy error of the mel magnitudes."""
     mixer = _mixer(job)
-    estimate, mel_set, multiple, seen = make_estimator(job, sorted(mixer.rows))
-    energy = job.test_set.startswith("babble")
+    estimator = make_estimator(job, sorted(mixer.rows))
+    rows = {}
     for utt in sorted(mixer.rows):
-        if not seen(utt):
-            yield utt, {"reason": "no pictures of this utterance"}
-            continue
-        noisy_n, clean_n = mixer.mixture(utt)
-        frames = len(noisy_n) // 640
-        frames -= frames % multiple
-        noisy_n, clean_n = noisy_n[: 640 * frames], clean_n[: 640 * frames]
-        noisy_tf, clean_tf = mel(noisy_n, mel_set), mel(clean_n, mel_set)
-        estimate_tf = clean_tf if job.kind == "oracle" else estimate(utt, noisy_tf, frames)
-        if energy:
-            yield utt, score_magnitudes(estimate_tf, clean_tf)
-            continue
-        wave_n = noisy_n if job.kind == "unprocessed" else reconstruct(noisy_n, estimate_tf, mel_set, job.recon)
-        yield utt, score_utterance(clean_n, wave_n)
+        with _utterance(utt, failed):
+            rows[utt] = _enhanced_one(job, mixer, estimator, utt)
+    return rows
+
+
+def _enhanced_one(job: ScoreJob, mixer: ListMixer, estimator: tuple, utt: str) -> dict:
+    estimate, mel_set, multiple, seen = estimator
+    if not seen(utt):
+        return {"reason": "no pictures of this utterance"}
+    noisy_n, clean_n = mixer.mixture(utt)
+    frames = len(noisy_n) // 640
+    frames -= frames % multiple
+    if not frames:
+        raise UtteranceError(f"{utt}: lasts less than {multiple} frames")
+    noisy_n, clean_n = noisy_n[: 640 * frames], clean_n[: 640 * frames]
+    noisy_tf, clean_tf = mel(noisy_n, mel_set), mel(clean_n, mel_set)
+    estimate_tf = clean_tf if job.kind == "oracle" else estimate(utt, noisy_tf, frames)
+    if job.test_set.startswith("babble"):
+        return score_magnitudes(estimate_tf, clean_tf)
+    wave_n = noisy_n if job.kind == "unprocessed" else reconstruct(noisy_n, estimate_tf, mel_set, job.recon)
+    return score_utterance(clean_n, wave_n)
 
 
 def make_estimator(job: ScoreJob, utts: list[str]) -> tuple[Callable, str, int, Callable]:
@@ -141,7 +166,7 @@ def make_estimator(job: ScoreJob, utts: list[str]) -> tuple[Callable, str, int, 
     return estimate, model.mel_set, 5, lambda utt: store is None or partner.get(utt, utt) in store
 
 
-def _transcripts(job: ScoreJob) -> dict[str, dict]:
+def _transcripts(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]:
     """Recognition: errors of the beam's best and of greedy search."""
     import torch
 
@@ -158,26 +183,39 @@ def _transcripts(job: ScoreJob) -> dict[str, dict]:
     for start in range(0, len(utts), BATCH):
         items = []
         for utt in utts[start : start + BATCH]:
-            noisy_n, _ = mixer.mixture(utt)
-            item: dict[str, Any] = {"utts": utt, "frames": len(noisy_n) // 640}
-            if model.audio_input:
-                item["noisy_mel"] = mel(noisy_n, "mel_htk")
-            if store is not None:
-                item["feats"] = store.read(utt)
-            items.append(item)
+            with _utterance(utt, failed):
+                items.append(_heard_and_seen(model, mixer, store, utt))
+        if not items:
+            continue
         batch = pad_batch(items)
         with torch.inference_mode():
             memory = model.encode(batch.get("noisy_mel"), batch.get("feats"), batch["frames"])
             for beam, found in ((job.beam, best), (1, greedy)):
                 for utt, ids in zip(batch["utts"], decode(model, memory, batch["frames"], beam), strict=True):
                     found[utt] = characters.decode(ids)
+    rows = {utt: {"reason": "wer: no lip features of this utterance"} for utt in mixer.rows}
+    for utt in best:
+        with _utterance(utt, failed):
+            rows[utt] = score_transcripts(texts[utt], best[utt], greedy[utt])
     write_trn(job.folder / "hyp.trn", best)
-    write_trn(job.folder / "ref.trn", {utt: texts[utt] for utt in utts})
-    absent = {utt: {"reason": "wer: no lip features of this utterance"} for utt in mixer.rows}
-    return absent | {utt: score_transcripts(texts[utt], best[utt], greedy[utt]) for utt in utts}
+    write_trn(job.folder / "ref.trn", {utt: texts[utt] for utt in best if utt in texts})
+    return rows
 
 
-def _words(job: ScoreJob) -> dict[str, dict]:
+def _heard_and_seen(model: Any, mixer: ListMixer, store: Store | None, utt: str) -> dict[str, Any]:
+    """What a recogniser decodes of an utterance."""
+    noisy_n, _ = mixer.mixture(utt)
+    item: dict[str, Any] = {"utts": utt, "frames": len(noisy_n) // 640}
+    if not item["frames"]:
+        raise UtteranceError(f"{utt}: lasts less than a frame")
+    if model.audio_input:
+        item["noisy_mel"] = mel(noisy_n, "mel_htk")
+    if store is not None:
+        item["feats"] = store.read(utt)
+    return item
+
+
+def _words(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]:
     """Lip reading: is the right word first, is it among the first five."""
     import torch
 
@@ -188,9 +226,15 @@ def _words(job: ScoreJob) -> dict[str, dict]:
     model, content = load_model(job.checkpoint)
     window = content["config"]["system"]["options"]["window"]
     examples = WordExamples(WordsData(job.work_dir, window, job.seed), "test", None)
-    rows = {}
+    rows = {utt: {"reason": why} for utt, why in examples.left_out.items()}
     for start in range(0, len(examples), BATCH):
-        batch = pad_batch([examples[i] for i in range(start, min(start + BATCH, len(examples)))])
+        items = []
+        for index in range(start, min(start + BATCH, len(examples))):
+            with _utterance(examples.ids[index], failed):
+                items.append(examples[index])
+        if not items:
+            continue
+        batch = pad_batch(items)
         with torch.inference_mode():
             logits_bn = model.logits(batch["crop112"], batch["frames"], "recurrent").numpy()
         for utt, scores, label in zip(batch["utts"], logits_bn, batch["label"].tolist(), strict=True):

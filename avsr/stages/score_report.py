@@ -16,10 +16,11 @@ from avsr.features.stft import stft
 from avsr.noise.sampler import ListMixer
 from avsr.scoring import figures
 from avsr.scoring.checks import read_rules
+from avsr.scoring.published import FOLDER as PUBLISHED
 from avsr.scoring.report import Run, figure_folder, publish, read_training_log, wer_curves, write_report
 from avsr.scoring.results import Results
-from avsr.stages import score_maps
 from avsr.stages.score_jobs import ScoreJob, make_estimator
+from avsr.storage.markers import is_done, mark
 
 log = logging.getLogger("avsr")
 FIGURE_SET, BABBLE_SET = "speech_-5dB", "babble_-5dB"
@@ -27,21 +28,38 @@ STAGES = {"lipread": 5, "enhance": 6, "recognise": 7, "joint": 8}
 
 
 def write_all(args: argparse.Namespace, conf: Any, run: Run) -> None:
-    """Figures, RESULTS.md, results.csv; copied into the recipe's folder where --publish true asks for it."""
+    """Figures, RESULTS.md, results.csv, where they are not there yet or what they show has changed; copied into the
+    recipe's folder where --publish true asks for it."""
     run = replace(run, rules=tuple(read_rules(CONF / "checks.yaml")), notes=tuple(notes(args.work_dir)))
-    results = Results.read(args.work_dir / "exp", run.protocol, run.preset)
     out = results_folder(args)
-    folder = figure_folder(out, run)
-    drawn = [
-        *_curves(args, run, results, folder),
-        *_spectrograms(args, conf, run, folder),
-        *_maps(args, conf, run, folder),
-    ]
-    write_report(args.work_dir, run, drawn, out)
-    log.info("%s/RESULTS.md written", out)
+    marker, key = out / f".results-{run.key}.done.json", made_from(args, conf, run)
+    if is_done(marker, key):
+        log.info("%s/RESULTS.md: written before", out)
+    else:
+        results = Results.read(args.work_dir / "exp", run.protocol, run.preset)
+        folder = figure_folder(out, run)
+        drawn = [
+            *_curves(args, run, results, folder),
+            *_spectrograms(args, conf, run, folder),
+            *_maps(args, conf, run, folder),
+        ]
+        write_report(args.work_dir, run, drawn, out)
+        mark(marker, key, [out / "RESULTS.md", out / "results.csv", *(folder / name for name, _ in drawn)])
+        log.info("%s/RESULTS.md written", out)
     if args.publish == "true":
         for path in publish(out, args.recipe_dir, run):
             log.info("published %s", path)
+
+
+def made_from(args: argparse.Namespace, conf: Any, run: Run) -> list:
+    """What tables and figures depend on: all scores (they name their checkpoints; their markers, the data that was
+    scored), the training logs, the printed numbers, and what `run` and the section `score:` say."""
+    runs = args.work_dir / "exp"
+    names = ("*/scores.tsv", "*/scores.done.json", "log.csv")
+    paths = sorted(path for name in names for path in runs.glob(f"*/seed*/{name}"))
+    texts = [[str(path.relative_to(runs)), path.read_text(encoding="utf-8")] for path in paths]
+    printed = [path.read_text(encoding="utf-8") for path in sorted(PUBLISHED.glob("*.yaml"))]
+    return ["results 1", args.seed, conf, run, texts, printed]
 
 
 def results_folder(args: argparse.Namespace) -> Path:
@@ -86,7 +104,8 @@ def _logs(args: argparse.Namespace, run: Run, kind: str):
 
 
 def _spectrograms(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -> list[tuple[str, str]]:
-    """Clean, noisy, and every enhancement system with pictures on one test utterance."""
+    """Clean, noisy, and every enhancement system that is scored on this list, on one test utterance. The AE
+    sub-networks (TCN-AE) are trained and scored on babble alone, so that they have no panel."""
     mixer = _mixer(args, FIGURE_SET)
     if mixer is None:
         return []
@@ -109,6 +128,8 @@ def _spectrograms(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -
 
 def _maps(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -> list[tuple[str, str]]:
     """Gates of MHCA-AVCRN and attention of the audio-visual recogniser, where they were trained."""
+    from avsr.stages import score_maps  # it imports torch
+
     drawn = []
     checkpoint = args.work_dir / "exp" / "mhca_avcrn" / f"seed{args.seed}" / "best.pt"
     mixer = _mixer(args, FIGURE_SET)

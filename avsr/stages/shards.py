@@ -81,8 +81,7 @@ def run_shard(job: ShardJob, work: Callable[[str], Mapping[str, Any]]) -> None:
             try:
                 result = work(utt)
             except UtteranceError as error:
-                cause = error.__cause__ or error
-                failed.append([utt, job.step, type(cause).__name__, " ".join(str(error).split())])
+                failed.append(failed_row(utt, job.step, error))
                 continue
             for name, writer in writers.items():
                 writer.write(utt, result[name])
@@ -116,11 +115,22 @@ def merge_shards(jobs: list[ShardJob], stores: Mapping[str, Mapping[str, Any]], 
     lines = [json.dumps(row, sort_keys=True) for shard in data for row in shard["info"]]
     if lines:
         write_text(out / "info.jsonl", "\n".join(lines) + "\n")
-    others = [list(row.values()) for row in read_failed(out) if row["step"] != jobs[0].step]
-    write_csv(out / "failed.tsv", ["utterance", "step", "exception", "message"], others + failed, delimiter="\t")
+    write_failed(out, jobs[0].step, failed)
     total = sum(len(job.items) for job in jobs)
     done_before = min(skipped, total - len(failed))
     return Counts(total - len(failed) - done_before, len(failed), done_before)
+
+
+def failed_row(utt: str, step: str, error: Exception) -> list[str]:
+    """One row of failed.tsv."""
+    cause = error.__cause__ or error
+    return [utt, step, type(cause).__name__, " ".join(str(error).split())]
+
+
+def write_failed(out: Path, step: str, rows: list[list[str]]) -> None:
+    """Writes a step's rows into the folder's failed.tsv; those of other steps stay."""
+    others = [list(row.values()) for row in read_failed(out) if row["step"] != step]
+    write_csv(out / "failed.tsv", ["utterance", "step", "exception", "message"], others + rows, delimiter="\t")
 
 
 def read_failed(out: Path) -> list[dict[str, str]]:

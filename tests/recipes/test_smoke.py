@@ -42,6 +42,8 @@ def test_mini_writes_results_that_call_themselves_synthetic(mini):
         ("p3d50", "words", "top1"),
     ):
         assert (system, test_set, metric) in scored
+    (words,) = [row for row in rows if row["metric"] == "top1"]
+    assert int(words["scored"]) < int(words["total"]) == 4 * 6  # letters that no training sentence holds count too
     command = "./run.sh --recipe mini --preset smoke --protocol mini --seed 0"
     assert all(row["commit"] and row["command"] == command for row in rows)
     for name in ("RESULTS.md", "results.csv"):
@@ -57,6 +59,7 @@ def test_second_run_finds_all_done(root, mini):
     again = run(root, "--preset", "smoke", "--work-dir", mini, "--nj", 2)
     assert again.returncode == 0
     assert "trained before" in again.stdout and "16 measurements, 16 done before" in again.stdout
+    assert "RESULTS.md: written before" in again.stdout
     assert before and {path: path.stat().st_mtime_ns for path in mini.rglob("*.h5")} == before
 
 

@@ -1,16 +1,20 @@
 """Which measurements stage 9 plans, and that it makes the same bytes however the work is dealt out."""
 
+import json
 import shutil
+import subprocess
+import sys
 from argparse import Namespace
 
 import pytest
 
 from avsr.models.registry import KINDS, TYPES
 from avsr.models.systems import load_system, system_ids
-from avsr.scoring.results import read_csv
+from avsr.scoring.results import read_csv, read_scores
 from avsr.stages import score
 from avsr.stages.score import ScoreConf, plan_jobs
 from avsr.stages.score_jobs import data_digest
+from avsr.stages.shards import read_failed
 from avsr.storage.atomic import write_json, write_text
 from avsr.training import checkpoint
 from tests.stages.test_extract_mix import make_split, run_extract, run_mix
@@ -135,3 +139,72 @@ def test_an_ordinary_run_in_the_folder_of_the_recipe_leaves_what_is_published(mi
     assert score.main([*options, "--publish=true", f"--recipe-dir={recipe}"]) == 0
     assert "protocol toy, preset toy" in (recipe / "RESULTS.md").read_text()
     assert {path.name for path in recipe.iterdir()} <= {path.name for path in before} | {"exp", "figures"}
+
+
+def test_results_are_written_anew_only_when_something_has_changed(mixed, tmp_path):
+    work = tmp_path / "work"
+    shutil.copytree(mixed, work)
+
+    def written(*options: str) -> bool:
+        """Whether a run of stage 9 writes the page."""
+        before = (work / "RESULTS.md").stat().st_mtime_ns if (work / "RESULTS.md").exists() else None
+        assert score.main([f"--work-dir={work}", *options]) == 0
+        return (work / "RESULTS.md").stat().st_mtime_ns != before
+
+    assert written() and not written()
+    text = (work / "RESULTS.md").read_text()
+    (work / "RESULTS.md").unlink()
+    assert written() and (work / "RESULTS.md").read_text() == text
+    noises = work / "data/test_noisy/natural_-5dB.jsonl"
+    write_text(noises, "".join(noises.read_text().splitlines(keepends=True)[:-1]))
+    assert written() and not written()
+    assert (work / "RESULTS.md").read_text() != text
+    write_text(work / "exp/mhca_avcrn/seed0/log.csv", "phase,epoch,train_loss,valid\n")
+    assert written() and not written()
+
+
+def test_no_stage_waits_for_torch_before_it_has_work_for_it():
+    stages = "enhance, joint, pretrain, recognise, score, score_report, common"
+    code = f"import sys; from avsr.stages import {stages}; common.check_device('cpu'); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+
+
+def break_rows(work, count: int) -> list[str]:
+    """The first rows of a noise list name noise that is not there; returns their utterances."""
+    path = work / "data/test_noisy/natural_-5dB.jsonl"
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    for row in rows[:count]:
+        row["noise"] = "gone"
+    write_text(path, "".join(f"{json.dumps(row)}\n" for row in rows))
+    return [row["utt"] for row in rows[:count]]
+
+
+def test_a_bad_utterance_is_listed_and_the_others_are_scored(mixed, tmp_path, capsys):
+    work = tmp_path / "work"
+    shutil.copytree(mixed, work)
+    (bad,) = break_rows(work, 1)
+    assert score.main([f"--work-dir={work}"]) == 0  # one of eight
+    assert f"unprocessed on natural_-5dB: 1 of 8 not scored (first: AvsrError: {work}" in capsys.readouterr().out
+    folder = work / "exp/unprocessed/seed0/natural_-5dB"
+    assert [(row["utterance"], row["step"]) for row in read_failed(folder)] == [(bad, "score")]
+    assert read_failed(folder.parent / "own_-5dB") == []
+    scores = read_scores(folder / "scores.tsv")
+    assert len(scores.utts) == 8 and set(scores.reasons) == {bad}
+    rows = [row for row in read_csv(work / "results.csv") if row["metric"] == "stoi"]
+    assert {(row["test_set"], row["scored"], row["total"]) for row in rows} == {
+        ("natural_-5dB", "7", "8"),
+        ("own_-5dB", "8", "8"),
+    }
+    for _ in range(2):  # the second time all is done before, and it is as bad
+        assert score.main([f"--work-dir={work}", "--max-fail-rate=0"]) == 3
+        assert "1 of 8 utterances failed, more than --max-fail-rate 0: see" in capsys.readouterr().err
+
+
+def test_too_many_bad_utterances_end_the_stage_without_a_page(mixed, tmp_path, capsys):
+    work = tmp_path / "work"
+    shutil.copytree(mixed, work)
+    break_rows(work, 2)
+    assert score.main([f"--work-dir={work}"]) == 3
+    assert capsys.readouterr().err.count("\n") == 1 and not (work / "RESULTS.md").exists()
+    assert score.main([f"--work-dir={work}", "--max-fail-rate=0.25"]) == 0
+    assert (work / "RESULTS.md").exists()

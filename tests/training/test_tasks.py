@@ -1,5 +1,7 @@
 """Examples of the three tasks, on a small work folder made here."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -84,6 +86,20 @@ def test_words_are_cut_around_their_middle(work):
     assert item["label"] == 2 and item["crop112"][:, 0, 0].tolist() == [2, 3, 4, 5, 6]
     first = examples[place["s1-b.0"]]  # middle 0.06 s: the first picture is repeated
     assert first["crop112"][:, 0, 0].tolist() == [0, 0, 1, 2, 3]
+
+
+def test_every_word_is_an_example_or_left_out_with_a_reason(work, tmp_path):
+    for folder in ("data/train", "dump/video/valid/crop112"):
+        shutil.copytree(work / folder, tmp_path / folder)
+    words = (*WORDS, (0.48, 0.56, "NEVER"))
+    utts = [Utterance(u, u[:2], "BIN BLUE AT NEVER", "v.mpg", None, n / 25, words) for u, n in FRAMES.items()]
+    write_datadir(tmp_path / "data/valid", utts)
+    examples = WordExamples(WordsData(tmp_path, 5, 0), "valid", None)
+    every = {f"{u}.{k}" for u in FRAMES for k in range(4)}
+    assert len(examples) == 10 and set(examples.ids) | set(examples.left_out) == every
+    unknown = {f"{u}.3": "NEVER is not among the words of training" for u in FRAMES}
+    late = {f"s2-b.{k}": f"{word} is spoken after the last picture" for k, word in ((1, "BLUE"), (2, "AT"))}
+    assert examples.left_out == unknown | late
 
 
 def test_enhancement_examples_are_whole_slices_of_the_same_mixture(work):

@@ -34,7 +34,8 @@ def word_list(work_dir: Path) -> list[str]:
 
 
 class WordExamples:
-    """One example a word, in training (`epoch` given) mirrored and shifted at random."""
+    """One example a word, in training (`epoch` given) mirrored and shifted at random; `left_out` says of every other
+    word of the split why it is none."""
 
     def __init__(self, data: WordsData, split: str, epoch: int | None):
         self.data, self.epoch = data, epoch
@@ -42,12 +43,18 @@ class WordExamples:
         classes = {word: number for number, word in enumerate(word_list(data.work_dir))}
         utterances = read_datadir(data.work_dir / "data" / split)
         self.ids, self.lengths, self._words = [], [], []
+        self.left_out: dict[str, str] = {}
         for utt in self.crops.keys():
             for number, (start, end, word) in enumerate(utterances[utt].words):
-                if word in classes and (start + end) / 2 * 25 < self.crops.shape(utt)[0]:
-                    self.ids.append(f"{utt}.{number}")
+                name, middle = f"{utt}.{number}", (start + end) / 2
+                if word not in classes:
+                    self.left_out[name] = f"{word} is not among the words of training"
+                elif middle * 25 >= self.crops.shape(utt)[0]:
+                    self.left_out[name] = f"{word} is spoken after the last picture"
+                else:
+                    self.ids.append(name)
                     self.lengths.append(data.window)
-                    self._words.append((utt, (start + end) / 2, classes[word]))
+                    self._words.append((utt, middle, classes[word]))
 
     def __len__(self) -> int:
         return len(self.ids)
