@@ -1,5 +1,6 @@
 """What stage 9 measures: one system on one test set, in a process of its own, into scores.tsv (and hyp.trn)."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,11 @@ class ScoreJob:
         return self.work_dir / "exp" / self.row / f"seed{self.seed}" / self.test_set
 
     @property
+    def system(self) -> str:
+        """The id of the system whose checkpoint it is."""
+        return re.split("[+@]", self.row)[0]
+
+    @property
     def key(self) -> list:
         """What the scores depend on; PESQ put in later fills its cells."""
         made_from = [self.provenance.checkpoint_digest, self.list_digest, self.recon, self.beam, have_pesq()]
@@ -53,8 +59,8 @@ class ScoreJob:
         return is_done(self.folder / "scores.done.json", self.key)
 
 
-def run_job(job: ScoreJob) -> str:
-    """Measures and writes; returns the row's name for the progress line."""
+def run_job(job: ScoreJob) -> None:
+    """Measures and writes."""
     import torch
 
     torch.set_num_threads(1)
@@ -67,7 +73,6 @@ def run_job(job: ScoreJob) -> str:
     path = job.folder / "scores.tsv"
     write_scores(path, rows, job.provenance)
     mark(job.folder / "scores.done.json", job.key, [path])
-    return f"{job.row} on {job.test_set}"
 
 
 def list_digest(work_dir: Path, test_set: str) -> str:
@@ -88,7 +93,7 @@ def _mixer(job: ScoreJob) -> ListMixer:
 def _load(job: ScoreJob) -> Any:
     from avsr.training.checkpoint import load_model
 
-    return load_model(job.checkpoint)[0]
+    return load_model(job.checkpoint, system=job.system)[0]
 
 
 def _enhanced(job: ScoreJob) -> Iterator[tuple[str, dict]]:
@@ -148,7 +153,8 @@ def _transcripts(job: ScoreJob) -> dict[str, dict]:
 
     model, characters, mixer = _load(job), Characters(), _mixer(job)
     store = video_store(job.work_dir, "test", model.video_input) if model.video_input else None
-    texts = {utt: row.text for utt, row in read_datadir(job.work_dir / "data" / "test").items()}
+    rows = read_datadir(job.work_dir / "data" / "test")
+    texts = {utt: characters.clean(row.text)[0] for utt, row in rows.items()}  # what no recogniser can spell: left out
     utts = [utt for utt in sorted(mixer.rows) if store is None or utt in store]
     best: dict[str, str] = {}
     greedy: dict[str, str] = {}
@@ -182,7 +188,7 @@ def _words(job: ScoreJob) -> dict[str, dict]:
     from avsr.training.tasks.batch import pad_batch
     from avsr.training.tasks.words import WordExamples, WordsData
 
-    model, content = load_model(job.checkpoint)
+    model, content = load_model(job.checkpoint, system=job.system)
     window = content["config"]["system"]["options"]["window"]
     examples = WordExamples(WordsData(job.work_dir, window, job.seed), "test", None)
     rows = {}
