@@ -3,6 +3,7 @@ better than one training with several threads does."""
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avsr.errors import AvsrError
+from avsr.errors import AvsrError, UsageError
 from avsr.storage.atomic import write_json
 
 log = logging.getLogger(__name__)
@@ -39,8 +40,8 @@ class _Running:
 def train_many(jobs: Sequence[Job], nj: int) -> None:
     """Runs all jobs, `nj` at a time. One that fails does not touch the others; each ends with one line in the log.
 
-    AvsrError names those that failed, when all have ended. When this process is stopped, every job is stopped too
-    and leaves a checkpoint first.
+    AvsrError (UsageError where their settings are at fault) tells of those that failed, when all have ended. When this
+    process is stopped, every job is stopped too and leaves a checkpoint first.
     """
     todo, running, failed = list(jobs), [], []
     reported = time.monotonic()
@@ -52,7 +53,7 @@ def train_many(jobs: Sequence[Job], nj: int) -> None:
             for one in [one for one in running if one.process.poll() is not None]:
                 running.remove(one)
                 if not _ended_well(one):
-                    failed.append(one.job.name)
+                    failed.append(one)
             if time.monotonic() - reported > REPORT_SECONDS:
                 reported = time.monotonic()
                 for one in running:
@@ -60,7 +61,9 @@ def train_many(jobs: Sequence[Job], nj: int) -> None:
     finally:
         _stop(running)
     if failed:
-        raise AvsrError(f"{len(failed)} of {len(jobs)} trainings failed: {', '.join(failed)} (their lines are above)")
+        lines = "; ".join(f"{one.job.name}: {_why(one)}" for one in failed)
+        usage = all(one.process.returncode == UsageError.exit_code for one in failed)
+        raise (UsageError if usage else AvsrError)(f"{len(failed)} of {len(jobs)} trainings failed: {lines}")
 
 
 def _start(job: Job) -> _Running:
@@ -83,8 +86,15 @@ def _ended_well(one: _Running) -> bool:
     if code == 0:
         log.info("%s: done in %.0f s", one.job.name, seconds)
     else:
-        log.error("%s: failed (code %d) after %.0f s: %s", one.job.name, code, seconds, _last_line(one.job))
+        log.error("%s: failed (code %d) after %.0f s: %s", one.job.name, code, seconds, _why(one))
     return code == 0
+
+
+def _why(one: _Running) -> str:
+    if one.process.returncode < 0:
+        number = signal.Signals(-one.process.returncode).name
+        return f"{one.job.folder}: killed by {number} (out of memory?); run again to go on from its last checkpoint"
+    return _last_line(one.job).removeprefix("error: ")
 
 
 def _stop(running: list[_Running]) -> None:

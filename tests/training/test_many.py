@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 
-from avsr.errors import AvsrError
+from avsr.errors import AvsrError, UsageError
 from avsr.training.many import Job, train_many
 
 JOB = "tests.training.toy:job"
@@ -28,8 +28,9 @@ def test_a_failing_job_leaves_the_others_alone(tmp_path, caplog):
         Job(name, JOB, {"out": str(tmp_path / name), "keys": keys, "fail": fail}, tmp_path / name)
         for name, keys, fail in (("bad", {}, True), ("good", {"epochs": 1}, False), ("wrong", {"lr": -1.0}, False))
     ]
-    with pytest.raises(AvsrError, match="2 of 3 trainings failed: .*bad"):
+    with pytest.raises(AvsrError, match="2 of 3 trainings failed: .*bad: ValueError: this job is broken") as error:
         train_many(jobs, 3)
+    assert not isinstance(error.value, UsageError)
     assert (tmp_path / "good" / "best.pt").exists()
     lines = [record.getMessage() for record in caplog.records]
     assert any(line.startswith("good: done in") for line in lines)
@@ -37,7 +38,12 @@ def test_a_failing_job_leaves_the_others_alone(tmp_path, caplog):
     assert any(line.startswith("wrong: failed (code 2)") and "lr must be above 0" in line for line in lines)
 
 
-def wait_for(condition, seconds=30.0):
+def test_wrong_settings_stay_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="1 of 1 trainings failed: wrong: .*lr must be above 0, not -1.0"):
+        train_many([Job("wrong", JOB, {"out": str(tmp_path), "keys": {"lr": -1.0}}, tmp_path)], 1)
+
+
+def wait_for(condition, seconds=120.0):
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -57,10 +63,14 @@ def jobs_in(folder):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_jobs_stop_with_their_starter_and_leave_checkpoints(tmp_path, root, number):
-    starter = subprocess.Popen([sys.executable, "-c", SLOW, str(tmp_path)], cwd=root, stderr=subprocess.PIPE)
-    wait_for(lambda: all((tmp_path / n / "best.pt").exists() for n in "ab"))
-    starter.send_signal(number)
-    assert starter.wait(60) == (143 if number == signal.SIGTERM else -9)
+    command = [sys.executable, "-c", SLOW, str(tmp_path)]
+    with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE) as starter:
+        try:
+            wait_for(lambda: all((tmp_path / n / "best.pt").exists() for n in "ab"))
+            starter.send_signal(number)
+            assert starter.wait(60) == (143 if number == signal.SIGTERM else -9)
+        finally:
+            starter.kill()
     wait_for(lambda: not jobs_in(tmp_path))
     for name in "ab":
         log = (tmp_path / name / "train.log").read_text()

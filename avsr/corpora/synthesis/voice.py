@@ -81,7 +81,9 @@ def speak(words: Sequence[tuple[str, str]], voice: str, speed: int = 170, pitch:
     return Speech(wave, RATE, named, tuple(phones))
 
 
-def _synthesise(text: str, voice: str, speed: int, pitch: int, gap: int) -> tuple[np.ndarray, list[tuple[int, int, str]]]:
+def _synthesise(
+    text: str, voice: str, speed: int, pitch: int, gap: int
+) -> tuple[np.ndarray, list[tuple[int, int, str]]]:
     """Samples (n,) int16 and events (kind, sample, name)."""
     pieces: list[bytes] = []
     events: list[tuple[int, int, str]] = []
