@@ -1,7 +1,7 @@
 """Checks data directories: `python -m avsr.check data/train [--fast]`.
 
-Says, one line each, what is missing, doubled, unsorted, unreadable, too short, or out of step between sound and
-picture. Exit code 0 when nothing is wrong, 1 otherwise.
+Says, one line each, what is missing, doubled (in one split or over several), unsorted, unreadable, too short, or out
+of step between sound and picture. Exit code 0 when nothing is wrong, 1 otherwise.
 """
 
 import argparse
@@ -87,11 +87,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--fast", action="store_true", help="only the tables, no media file is opened")
     args = parser.parse_args(argv)
     count = 0
+    seen: dict[str, Path] = {}
     for folder in args.data:
         problems = list(table_problems(folder))
-        if not problems:
-            utterances = read_datadir(folder)
+        try:
+            utterances = {} if problems else read_datadir(folder)
+        except AvsrError as error:
+            utterances, problems = {}, [str(error)]
+        if utterances:
             problems = [] if args.fast else list(media_problems(utterances))
+            problems += [f"{folder}/utt2spk: {u} stands in {seen[u]} too" for u in utterances if u in seen]
+            seen |= dict.fromkeys(utterances, folder)
             print(f"{folder}: {len(utterances)} utterances, {len(problems)} problems")
         for line in problems:
             print(line)

@@ -95,13 +95,15 @@ def make_split(protocol: str, speakers: Mapping[str, Sequence[Clip]], seed: int)
 
 
 def check_split(split: Mapping[str, Sequence[Clip]], one: bool) -> None:
-    """Refuses an utterance in two splits always, and a speaker in train and test unless the protocol has only one."""
+    """Refuses an utterance in two splits always; a tested speaker in another split unless the protocol has only one."""
     seen: dict[str, str] = {}
     for name, clips in split.items():
         for clip in clips:
             if clip.utt in seen:
                 raise AvsrError(f"{clip.utt} stands in both {seen[clip.utt]} and {name}; an utterance has one split")
             seen[clip.utt] = name
-    both = {clip.speaker for clip in split["train"]} & {clip.speaker for clip in split["test"]}
-    if both and not one:
-        raise AvsrError(f"speaker {min(both)} stands in both train and test; this protocol tests unseen speakers")
+    tested = {clip.speaker for clip in split["test"]}
+    for name in ("train", "valid"):
+        both = tested & {clip.speaker for clip in split[name]}
+        if both and not one:
+            raise AvsrError(f"speaker {min(both)} stands in both {name} and test; this protocol tests unseen speakers")

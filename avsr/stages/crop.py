@@ -25,7 +25,7 @@ from avsr.errors import AvsrError, TooManyFailed, UtteranceError
 from avsr.media.landmarks import DetectConf
 from avsr.stages.common import Stage, parser, run
 from avsr.storage.arrays import Store
-from avsr.storage.datadir import Utterance, read_datadir
+from avsr.storage.datadir import Utterance, read_splits
 from avsr.storage.markers import digest, fingerprint, is_done, mark
 
 log = logging.getLogger("avsr")
@@ -61,12 +61,11 @@ class CropConf:
 
 def _body(args: Any, stage: Stage) -> None:
     conf = stage.conf(CropConf)
-    for data in args.data:
-        _split(stage, conf, data, args.out / data.name)
+    for data, utterances in read_splits(args.data).items():
+        _split(stage, conf, utterances, args.out / data.name)
 
 
-def _split(stage: Stage, conf: CropConf, data: Path, out: Path) -> None:
-    utterances = read_datadir(data)
+def _split(stage: Stage, conf: CropConf, utterances: dict[str, Utterance], out: Path) -> None:
     item_keys = {utt: fingerprint(_inputs(conf, utterance)) for utt, utterance in utterances.items()}
     landmarks_key = digest([to_dict(conf.detect), conf.pictures, item_keys])
     stores = {

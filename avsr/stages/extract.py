@@ -22,7 +22,7 @@ from avsr.features.frames import fit_length
 from avsr.features.mel import MEL_SETS, mel
 from avsr.stages.common import Stage, parser, run
 from avsr.storage.arrays import Store
-from avsr.storage.datadir import Utterance, read_datadir
+from avsr.storage.datadir import Utterance, read_splits
 from avsr.storage.markers import fingerprint
 
 log = logging.getLogger("avsr")
@@ -37,12 +37,11 @@ class ExtractConf:
 
 def _body(args: Any, stage: Stage) -> None:
     stage.conf(ExtractConf)
-    for data in args.data:
-        _split(stage, data, args.video / data.name, args.out / data.name)
+    for data, utterances in read_splits(args.data).items():
+        _split(stage, data, utterances, args.video / data.name, args.out / data.name)
 
 
-def _split(stage: Stage, data: Path, video: Path, out: Path) -> None:
-    utterances = read_datadir(data)
+def _split(stage: Stage, data: Path, utterances: dict[str, Utterance], video: Path, out: Path) -> None:
     pictures = _pictures(video)
     known = [utt for utt in utterances if utt in pictures]
     if not known:

@@ -42,7 +42,7 @@ from avsr.noise.synthetic import find_synthetic, make_recording
 from avsr.stages.common import Stage, parser, run
 from avsr.storage.arrays import Store, finish_store
 from avsr.storage.atomic import write_json
-from avsr.storage.datadir import read_datadir
+from avsr.storage.datadir import read_datadir, read_splits
 from avsr.storage.markers import fingerprint
 
 log = logging.getLogger("avsr")
@@ -80,8 +80,8 @@ def _body(args: Any, stage: Stage) -> None:
     splits = [split for split in SPLITS if (args.data / split).is_dir()]
     if not splits:
         raise AvsrError(f"{args.data}: no split in it ({', '.join(SPLITS)}); stage 1 (prepare) makes them")
-    for split in splits:  # before any work: what earlier stages must have made
-        read_datadir(args.data / split)
+    read_splits(args.data / split for split in splits)  # before any work: what earlier stages must have made
+    for split in splits:
         Store(args.audio / split / "wave", "stage 3 (extract)")
     recordings = _library(args, conf)
     if not _noise_store(args, stage, recordings):

@@ -127,13 +127,23 @@ def is_generated(corpus: Path) -> bool:
 
 
 def _listed(corpus: Path, speakers: dict) -> dict:
+    from avsr.corpora.splits import check_split
+
     path = corpus / "splits.json"
-    lists = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        lists = {name: list(json.loads(path.read_text(encoding="utf-8"))[name]) for name in SPLITS}
+    except (ValueError, KeyError, TypeError):
+        raise AvsrError(f"{path} is damaged; delete {corpus} and run stage 1 again") from None
     clips = {clip.utt: clip for found in speakers.values() for clip in found}
     missing = [utt for name in SPLITS for utt in lists[name] if utt not in clips]
     if missing:
         raise AvsrError(f"{path} names {missing[0]}, which is not there; delete {corpus} and run stage 1 again")
-    return {name: [clips[utt] for utt in lists[name]] for name in SPLITS}
+    chosen = {name: [clips[utt] for utt in lists[name]] for name in SPLITS}
+    try:
+        check_split(chosen, one=False)
+    except AvsrError as error:
+        raise AvsrError(f"{path}: {error}; delete {corpus} and run stage 1 again") from None
+    return chosen
 
 
 if __name__ == "__main__":

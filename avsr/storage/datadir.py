@@ -35,10 +35,10 @@ class Utterance:
         return self.audio or self.video
 
 
-def check_id(utt: str) -> str:
-    """The id itself, if it is safe as a file name. Raises AvsrError otherwise."""
+def check_id(utt: str, where: str = "") -> str:
+    """The id itself, if it is safe as a file name. Raises AvsrError otherwise, beginning with `where`."""
     if not SAFE_ID.fullmatch(utt) or utt.startswith((".", "-")):
-        raise AvsrError(f"utterance id {utt!r}: use only letters, digits, '.', '_' and '-'; rename the file")
+        raise AvsrError(f"{where}utterance id {utt!r}: use only letters, digits, '.', '_' and '-'; rename it")
     return utt
 
 
@@ -46,13 +46,14 @@ def write_datadir(folder: Path, utterances: Iterable[Utterance]) -> None:
     """Writes all tables, sorted in C order as Kaldi demands; utt2spk last, as it is what readers look for first."""
     folder = Path(folder)
     utts = sorted(utterances, key=lambda utt: utt.id)
-    ids = [check_id(utt.id) for utt in utts]
-    doubled = {utt for utt, following in zip(ids, ids[1:], strict=False) if utt == following}
-    if doubled:
-        raise AvsrError(f"{folder}: utterance id {min(doubled)} stands for two clips; ids must be unique")
+    for utt, following in zip(utts, utts[1:], strict=False):
+        if utt.id == following.id:
+            clips = f"{utt.sound} and {following.sound}"
+            raise AvsrError(f"{folder}: utterance id {utt.id} stands for two clips, {clips}; rename one")
     speakers: dict[str, list[str]] = {}
     for utt in utts:
-        speakers.setdefault(check_id(utt.speaker), []).append(utt.id)
+        check_id(utt.id, where=f"{utt.sound}: ")
+        speakers.setdefault(check_id(utt.speaker, where=f"{utt.sound}: "), []).append(utt.id)
     _write_table(folder / "text", ((utt.id, utt.text) for utt in utts))
     _write_table(folder / "wav.scp", ((utt.id, str(utt.sound)) for utt in utts))
     _write_table(folder / "video.scp", ((utt.id, str(utt.video)) for utt in utts if utt.video))
@@ -83,6 +84,8 @@ def read_datadir(folder: Path, made_by: str = "stage 1 (prepare)") -> dict[str, 
         for name, table in (("text", text), ("wav.scp", wav), ("utt2dur", durations)):
             if utt not in table:
                 raise AvsrError(f"{folder}/{name}: {utt} is missing; run `python -m avsr.check {folder}`")
+        if not _is_number(durations[utt]):
+            raise AvsrError(f"{folder}/utt2dur: {utt} lasts {durations[utt]!r}; write its seconds")
         path = Path(video[utt]) if utt in video else None
         sound = Path(wav[utt])
         utterances[utt] = Utterance(
@@ -92,22 +95,30 @@ def read_datadir(folder: Path, made_by: str = "stage 1 (prepare)") -> dict[str, 
     return utterances
 
 
+def read_splits(folders: Iterable[Path]) -> dict[Path, dict[str, Utterance]]:
+    """Data directories of several splits. AvsrError as `read_datadir`, and for an utterance in two of them."""
+    splits: dict[Path, dict[str, Utterance]] = {}
+    for folder in map(Path, folders):
+        utterances = read_datadir(folder)
+        for other, others in splits.items():
+            both = sorted(utterances.keys() & others.keys())
+            if both:
+                raise AvsrError(f"{folder}/utt2spk: {both[0]} stands in {other} too; an utterance has one split")
+        splits[folder] = utterances
+    return splits
+
+
 def read_table(path: Path, required: bool = True) -> dict[str, str]:
     """A Kaldi table as a mapping id -> rest of the line. Raises AvsrError on pipes, bad ids, order and encoding."""
     path = Path(path)
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        if required:
-            raise AvsrError(f"{path} is missing: run `python -m avsr.check {path.parent}`") from None
+    if not required and not path.exists():
         return {}
-    except UnicodeDecodeError:
-        raise AvsrError(f"{path}: is not UTF-8 text; convert it") from None
+    lines = _lines(path)
     table: dict[str, str] = {}
     previous = ""
     for number, line in enumerate(lines, 1):
         utt, _, rest = line.partition(" ")
-        check_id(utt)
+        check_id(utt, where=f"{path} line {number}: ")
         if utt in table:
             raise AvsrError(f"{path} line {number}: {utt} is doubled; each id stands once")
         if utt < previous:
@@ -123,13 +134,30 @@ def read_ctm(path: Path) -> Mapping[str, tuple[tuple[float, float, str], ...]]:
     words: dict[str, list] = {}
     if not Path(path).exists():
         return words
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(_lines(Path(path)), 1):
         try:
             utt, _, start, duration, word = line.split()
             words.setdefault(utt, []).append((float(start), float(start) + float(duration), word))
         except ValueError:
             raise AvsrError(f"{path} line {number}: must read 'utterance channel start duration word'") from None
     return {utt: tuple(rows) for utt, rows in words.items()}
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return float(text) == float(text)  # NaN is none
+    except ValueError:
+        return False
+
+
+def _lines(path: Path) -> list[str]:
+    """Lines end at a line feed alone: transcripts may hold other characters that Python takes for an end of line."""
+    try:
+        return path.read_text(encoding="utf-8").removesuffix("\n").split("\n") if path.stat().st_size else []
+    except FileNotFoundError:
+        raise AvsrError(f"{path} is missing: run `python -m avsr.check {path.parent}`") from None
+    except UnicodeDecodeError:
+        raise AvsrError(f"{path}: is not UTF-8 text; convert it") from None
 
 
 def _write_table(path: Path, rows: Iterable[tuple[str, str]]) -> None:
