@@ -5,6 +5,7 @@ outputs need besides is the apostrophe.
 """
 
 import re
+from collections.abc import Collection
 
 PAD, EOS, BOS = 0, 1, 2
 
@@ -26,6 +27,21 @@ class Characters:
         kept = ["".join(c for c in word if c in self._ids) for word in words]
         dropped = sum(map(len, words)) - sum(map(len, kept))
         return " ".join(word for word in kept if word), dropped
+
+    def remarks(self, texts: Collection[str]) -> list[str]:
+        """What is left out of transcripts, with counts: one line each, nothing where all can be spelt."""
+        cleaned = [self.clean(text) for text in texts]
+        spoilt, characters = sum(dropped > 0 for _, dropped in cleaned), sum(dropped for _, dropped in cleaned)
+        empty = sum(not text for text, _ in cleaned)
+        lines = []
+        if spoilt:
+            lines.append(
+                f"{spoilt} of {len(cleaned)} transcripts have characters outside the set A-Z 0-9 ' and space; "
+                f"these {characters} characters are left out (spell them out to keep them)"
+            )
+        if empty:
+            lines.append(f"{empty} of {len(cleaned)} transcripts are empty; their utterances are left out")
+        return lines
 
     def encode(self, text: str) -> list[int]:
         """Ids of the cleaned text and the final EOS (no BOS: models put it in front themselves)."""

@@ -40,12 +40,12 @@ def count_errors(reference: str, hypothesis: str) -> dict:
 def score_transcripts(reference: str, best: str, greedy: str | None = None) -> dict:
     """The columns of a scores file for one utterance: errors of the beam's best and, where given, of greedy search."""
     counts = count_errors(reference, best)
+    if counts["words"] == 0:  # no error rate can be had of it, and its insertions belong to no reference
+        return {"reason": "wer: the reference is empty"}
     scores = {name: counts[name] for name in ("words", "word_errors", "chars", "char_errors")}
     if greedy is not None:
         plain = count_errors(reference, greedy)
         scores |= {"greedy_word_errors": plain["word_errors"], "greedy_char_errors": plain["char_errors"]}
-    if counts["words"] == 0:
-        scores["reason"] = "wer: the reference is empty"
     return scores
 
 

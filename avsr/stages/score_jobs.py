@@ -1,5 +1,6 @@
 """What stage 9 measures: one system on one test set, in a process of its own, into scores.tsv (and hyp.trn)."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -52,6 +53,11 @@ class ScoreJob:
         return self.folder / "scores.tsv"
 
     @property
+    def system(self) -> str:
+        """The id of the system whose checkpoint it is."""
+        return re.split("[+@]", self.row)[0]
+
+    @property
     def key(self) -> list:
         """What the scores depend on; PESQ put in later fills its cells."""
         made_from = [self.provenance.checkpoint_digest, self.data_digest, self.recon, self.beam, have_pesq()]
@@ -63,8 +69,8 @@ class ScoreJob:
         return is_done(self.folder / "scores.done.json", self.key)
 
 
-def run_job(job: ScoreJob) -> str:
-    """Measures and writes; returns the row's name for the progress line."""
+def run_job(job: ScoreJob) -> None:
+    """Measures and writes."""
     import torch
 
     torch.set_num_threads(1)
@@ -75,7 +81,6 @@ def run_job(job: ScoreJob) -> str:
     write_scores(job.scores, rows, job.provenance)
     write_failed(job.folder, "score", [failed_row(utt, "score", error) for utt, error in sorted(failed.items())])
     mark(job.folder / "scores.done.json", job.key, [job.scores, job.folder / "failed.tsv"])
-    return f"{job.row} on {job.test_set}"
 
 
 @contextmanager
@@ -109,7 +114,7 @@ def _mixer(job: ScoreJob) -> ListMixer:
 def _load(job: ScoreJob) -> Any:
     from avsr.training.checkpoint import load_model
 
-    return load_model(job.checkpoint)[0]
+    return load_model(job.checkpoint, system=job.system)[0]
 
 
 def _enhanced(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]:
@@ -176,7 +181,8 @@ def _transcripts(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]
 
     model, characters, mixer = _load(job), Characters(), _mixer(job)
     store = video_store(job.work_dir, "test", model.video_input) if model.video_input else None
-    texts = {utt: row.text for utt, row in read_datadir(job.work_dir / "data" / "test").items()}
+    table = read_datadir(job.work_dir / "data" / "test")
+    texts = {utt: characters.clean(row.text)[0] for utt, row in table.items()}  # what no recogniser can spell: left out
     utts = [utt for utt in sorted(mixer.rows) if store is None or utt in store]
     best: dict[str, str] = {}
     greedy: dict[str, str] = {}
@@ -223,7 +229,7 @@ def _words(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]:
     from avsr.training.tasks.batch import pad_batch
     from avsr.training.tasks.words import WordExamples, WordsData
 
-    model, content = load_model(job.checkpoint)
+    model, content = load_model(job.checkpoint, system=job.system)
     window = content["config"]["system"]["options"]["window"]
     examples = WordExamples(WordsData(job.work_dir, window, job.seed), "test", None)
     rows = {utt: {"reason": why} for utt, why in examples.left_out.items()}

@@ -16,6 +16,8 @@ from avsr.noise.sources import NoiseSources
 from avsr.stages import common
 from avsr.stages.prepare import SPLITS
 from avsr.storage.arrays import Store
+from avsr.storage.datadir import read_datadir
+from avsr.text import Characters
 from avsr.training.conf import TrainConf, phase_options
 from avsr.training.folder import RunFolder, resolved
 from avsr.training.many import Job, train_many
@@ -55,7 +57,6 @@ def train_stage(name: str, kind: str, doc: str, argv: Sequence[str] | None) -> i
 
     def body(args: argparse.Namespace, stage: common.Stage) -> None:
         conf = stage.conf(TrainStageConf)
-        common.check_device(args.device)
         systems = selected(conf, args.systems, kind)
         if not systems:
             log.info("%s: this recipe has no system of this stage%s", name, " in --systems" if args.systems else "")
@@ -69,9 +70,19 @@ def train_stage(name: str, kind: str, doc: str, argv: Sequence[str] | None) -> i
         if todo:
             for split in SPLITS[:2]:
                 NoiseSources(args.work_dir, split)  # says what stage 4 has not made, before a training starts
+            if kind != "enhance":
+                say_transcripts(args.work_dir)
             train_many(todo, args.nj)
 
     return common.run(parser, body, list(argv) if argv is not None else None)
+
+
+def say_transcripts(work_dir: Path) -> None:
+    """Says what recognisers leave out of the transcripts, in training and in scoring."""
+    for split in SPLITS:
+        texts = [row.text for row in read_datadir(work_dir / "data" / split).values()]
+        for line in Characters().remarks(texts):
+            log.info("%s: %s", work_dir / "data" / split / "text", line)
 
 
 def inputs_of(system: System, work_dir: Path, seed: int) -> list[Path]:

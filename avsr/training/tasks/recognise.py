@@ -50,6 +50,8 @@ class RecogniseExamples:
         for utt in self.mixer.sources.utterances:
             if self.video is not None and utt not in self.video or epoch is None and utt not in self.mixer.rows:
                 continue
+            if not self._characters.clean(self.utterances[utt].text)[0]:  # an empty transcript: stage 7 says how many
+                continue
             cut = self._cut(utt)
             self.ids.append(utt)
             self.lengths.append(cut[1] - cut[0])
