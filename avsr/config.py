@@ -73,7 +73,7 @@ def load_section(cls: type[T], files: Sequence[Path], section: str, sets: Sequen
         _check_names(data, SECTIONS, f"--set {assignment}")
         merged = merge(merged, data)
     where = f"{files[-1] if files else '--set'}: {section}"
-    return build(cls, merged.get(section) or {}, where)
+    return build(cls, {} if merged.get(section) is None else merged[section], where)
 
 
 def build(cls: type[T], data: Mapping, where: str) -> T:

@@ -21,3 +21,9 @@ class TooManyFailed(AvsrError):
 
 class UtteranceError(AvsrError):
     """This one utterance is bad. A stage writes it to failed.tsv and goes on with the next."""
+
+
+def disk_line(error: OSError) -> str:
+    """One line for a full disk, a read-only folder, missing rights: the file and the cure."""
+    place = f"{error.filename}: " if error.filename else ""
+    return f"{place}{error.strerror or error}; free space or rights, then run again"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from avsr import __version__, config, signals
-from avsr.errors import AvsrError, TooManyFailed, UsageError
+from avsr.errors import AvsrError, TooManyFailed, UsageError, disk_line
 from avsr.revision import commit
 from avsr.stages.shards import ShardJob, merge_shards, run_shard, shard_is_done
 from avsr.storage.atomic import remove_leftovers
@@ -69,14 +69,14 @@ def run(stage_parser: argparse.ArgumentParser, body: Callable[[argparse.Namespac
     signals.install()
     try:
         _open_log(args)
+        check_device(args.device)
         body(args, Stage(args))
     except AvsrError as error:
         code = _complain(name, error, error.exit_code)
     except signals.Stopped as stop:
         code = _complain(name, stop, stop.exit_code)
-    except OSError as error:  # disk full, read-only folder, missing rights
-        place = f"{error.filename}: " if error.filename else ""
-        code = _complain(name, f"{place}{error.strerror or error}; free space or rights, then run again", 1)
+    except OSError as error:
+        code = _complain(name, disk_line(error), 1)
     except MemoryError:
         code = _complain(name, "out of memory: use a smaller --nj", 1)
     except ImportError as error:
@@ -169,9 +169,9 @@ class Stage:
             for job in progress(jobs, len(jobs), what):
                 run_shard(job, work)
             return
-        from avsr.stages.pool import map_unordered
+        from avsr.stages.pool import map_shards
 
-        for _ in progress(map_unordered(jobs, make_worker, worker_args, nj), len(jobs), what):
+        for _ in progress(map_shards(jobs, make_worker, worker_args, nj), len(jobs), what):
             pass
 
 
@@ -190,6 +190,14 @@ def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
             said = time.time()
 
 
+class _LogFile(logging.FileHandler):
+    """On a full disk the log is short; what the stage itself says of it is enough."""
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        if not isinstance(sys.exc_info()[1], OSError):
+            super().handleError(record)
+
+
 def _open_log(args: argparse.Namespace) -> None:
     folder = Path(args.out) if getattr(args, "out", None) else Path(args.work_dir) / "exp"
     log.setLevel(logging.DEBUG)
@@ -200,7 +208,7 @@ def _open_log(args: argparse.Namespace) -> None:
     log.addHandler(console)
     path = folder / "log" / f"{args.stage_name}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = logging.FileHandler(path, encoding="utf-8")
+    file = _LogFile(path, encoding="utf-8")
     file.setLevel(logging.DEBUG)
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     log.addHandler(file)
@@ -231,13 +239,14 @@ def _shard(text: str) -> tuple[int, int]:
     return int(number), int(count)
 
 
-def check_device(device: str) -> str:
-    """The device itself. Raises UsageError when it is not there."""
-    if not device.startswith(("cpu", "cuda")):
-        raise UsageError(f"--device {device}: must be cpu or cuda")
-    if device.startswith("cuda"):
-        import torch  # its import takes seconds: not where nothing asks for it
+def check_device(device: str) -> None:
+    """Raises UsageError when the device is not there. Every stage asks, so that stage 1 says it and not stage 5."""
+    if device == "cpu":
+        return
+    import torch
 
-        if not torch.cuda.is_available():
-            raise UsageError(f"--device {device}: no CUDA device is there; use --device cpu")
-    return device
+    kind, _, number = device.partition(":")
+    if kind != "cuda" or device.endswith(":") or number and not number.isdigit():
+        raise UsageError(f"--device {device}: must be cpu or cuda (cuda:1 for the second one)")
+    if not torch.cuda.is_available() or int(number or 0) >= torch.cuda.device_count():
+        raise UsageError(f"--device {device}: no such CUDA device is there; use --device cpu")

@@ -43,7 +43,6 @@ def main(argv: list[str] | None = None) -> int:
 def body(args: argparse.Namespace, stage: common.Stage) -> None:
     """Trains unless --frontend is given, then extracts features."""
     conf = stage.conf(PretrainConf)
-    common.check_device(args.device)
     crops = {split: Store(args.work_dir / "dump" / "video" / split / "crop112", "stage 2 (crop)") for split in SPLITS}
     checkpoint = args.frontend or train_frontend(args, conf)
     for split in SPLITS:

@@ -11,9 +11,7 @@ import argparse
 import json
 import logging
 import sys
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +24,7 @@ from avsr.revision import commit
 from avsr.scoring.report import Run, checkpoint_digest
 from avsr.scoring.results import Provenance, read_scores
 from avsr.stages import common
+from avsr.stages.pool import map_unordered
 from avsr.stages.pretrain import PretrainConf
 from avsr.stages.score_command import run_command
 from avsr.stages.score_jobs import WORDS, ScoreJob, data_digest, run_job
@@ -182,14 +181,8 @@ def _job(
 def _run(jobs: list[ScoreJob], nj: int) -> None:
     if not jobs:
         return
-    with ProcessPoolExecutor(min(nj, len(jobs)), get_context("spawn")) as pool:
-        futures = [pool.submit(run_job, job) for job in jobs]
-        try:
-            for done in common.progress(as_completed(futures), len(futures), "score"):
-                log.debug("scored %s", done.result())
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    for job in common.progress(map_unordered(run_job, jobs, min(nj, len(jobs))), len(jobs), "score"):
+        log.debug("scored %s on %s", job.row, job.test_set)
 
 
 def say_failed(stage: common.Stage, job: ScoreJob) -> None:

@@ -3,6 +3,7 @@
 import csv
 import json
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,10 +74,9 @@ def run_shard(job: ShardJob, work: Callable[[str], Mapping[str, Any]]) -> None:
     job.marker.unlink(missing_ok=True)
     writers = {name: ShardWriter(job.out / name, job.number, job.storage) for name in job.stores}
     info, failed = [], []
-    opened = []
-    try:
+    with ExitStack() as stack:  # closes every writer, even where closing another one fails
         for writer in writers.values():
-            opened.append(writer.__enter__())
+            stack.enter_context(writer)
         for utt in job.items:
             try:
                 result = work(utt)
@@ -87,12 +87,6 @@ def run_shard(job: ShardJob, work: Callable[[str], Mapping[str, Any]]) -> None:
                 writer.write(utt, result[name])
             if "info" in result:
                 info.append({"utt": utt, **result["info"]})
-    except BaseException as error:
-        for writer in opened:
-            writer.__exit__(type(error), error, None)
-        raise
-    for writer in opened:
-        writer.__exit__(None, None, None)
     files = [path for name in job.stores for path in shard_files(job.out / name, job.number, job.storage)]
     data = {
         "digest": job.digest,

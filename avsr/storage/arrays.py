@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from avsr.errors import AvsrError
-from avsr.storage.atomic import fsync, write_json, write_text
+from avsr.storage.atomic import fsync, naming, write_json, write_text
 from avsr.storage.markers import digest
 
 KINDS = ("hdf5", "ark")
@@ -52,7 +52,8 @@ class ShardWriter:
             self._memory = io.BytesIO()
             self._file = h5py.File(self._memory, "w", libver="latest")
         else:
-            self._file = open(self.temporary[0], "wb")
+            with naming(self.final[0]):
+                self._file = open(self.temporary[0], "wb")
             self._scp: list[str] = []
         return self
 
@@ -75,25 +76,30 @@ class ShardWriter:
         method = 6 if array.dtype == np.uint8 else None
         if array.dtype != np.uint8:
             matrix = matrix.astype(np.float32)
-        self._file.write(f"{utt} ".encode())
-        self._scp.append(f"{utt} {self.final[0].name}:{self._file.tell()}")
-        kaldiio.matio.write_array(self._file, matrix, compression_method=method)
+        with naming(self.final[0]):
+            self._file.write(f"{utt} ".encode())
+            self._scp.append(f"{utt} {self.final[0].name}:{self._file.tell()}")
+            kaldiio.matio.write_array(self._file, matrix, compression_method=method)
 
     def __exit__(self, kind: Any, _error: Any, _trace: Any) -> None:
         try:
-            self._file.close()
-            if kind is None:
-                if self.storage == "hdf5":
-                    self.temporary[0].write_bytes(self._memory.getbuffer())
-                if self.storage == "ark":
-                    self.temporary[1].write_text("\n".join(self._scp) + "\n" * bool(self._scp), encoding="utf-8")
-                for temporary, final in zip(self.temporary, self.final, strict=True):
-                    fsync(temporary)
-                    os.replace(temporary, final)
-                fsync(self.folder)
+            with naming(self.final[0]):
+                self._file.close()
+                if kind is None:
+                    self._finish()
         finally:
             for temporary in self.temporary:
                 temporary.unlink(missing_ok=True)
+
+    def _finish(self) -> None:
+        if self.storage == "hdf5":
+            self.temporary[0].write_bytes(self._memory.getbuffer())
+        else:
+            self.temporary[1].write_text("\n".join(self._scp) + "\n" * bool(self._scp), encoding="utf-8")
+        for temporary, final in zip(self.temporary, self.final, strict=True):
+            fsync(temporary)
+            os.replace(temporary, final)
+        fsync(self.folder)
 
 
 def finish_store(

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from avsr.storage.atomic import naming
+
 log = logging.getLogger(__name__)
 
 # A row every `log_every` steps (train_loss: mean since the row before), and one at the end of each epoch, with `valid`
@@ -31,8 +33,9 @@ class TrainLog:
     def row(self, step: int, values: dict, extra: dict | None = None) -> None:
         """Writes one row; `extra` scalars go to tensorboard only."""
         row = {"step": step, **values}
-        self.file.write((",".join(_cell(row.get(name)) for name in COLUMNS) + "\n").encode())
-        self.file.flush()
+        with naming(Path(self.file.name)):
+            self.file.write((",".join(_cell(row.get(name)) for name in COLUMNS) + "\n").encode())
+            self.file.flush()
         if self.events:
             for name, value in {**values, **(extra or {})}.items():
                 if isinstance(value, (int, float)):
@@ -40,7 +43,8 @@ class TrainLog:
 
     def sync(self) -> int:
         """Everything so far on the disk; the size of log.csv in bytes."""
-        os.fsync(self.file.fileno())
+        with naming(Path(self.file.name)):
+            os.fsync(self.file.fileno())
         return self.file.tell()
 
     def close(self) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from avsr.errors import AvsrError
+from avsr.errors import AvsrError, UsageError
 from avsr.storage.atomic import write_json
 
 log = logging.getLogger(__name__)
@@ -39,8 +39,8 @@ class _Running:
 def train_many(jobs: Sequence[Job], nj: int) -> None:
     """Runs all jobs, `nj` at a time. One that fails does not touch the others; each ends with one line in the log.
 
-    AvsrError names those that failed, when all have ended. When this process is stopped, every job is stopped too
-    and leaves a checkpoint first.
+    AvsrError (UsageError where their settings are at fault) tells of those that failed, when all have ended. When this
+    process is stopped, every job is stopped too and leaves a checkpoint first.
     """
     todo, running, failed = list(jobs), [], []
     reported = time.monotonic()
@@ -52,7 +52,7 @@ def train_many(jobs: Sequence[Job], nj: int) -> None:
             for one in [one for one in running if one.process.poll() is not None]:
                 running.remove(one)
                 if not _ended_well(one):
-                    failed.append(one.job.name)
+                    failed.append(one)
             if time.monotonic() - reported > REPORT_SECONDS:
                 reported = time.monotonic()
                 for one in running:
@@ -60,7 +60,9 @@ def train_many(jobs: Sequence[Job], nj: int) -> None:
     finally:
         _stop(running)
     if failed:
-        raise AvsrError(f"{len(failed)} of {len(jobs)} trainings failed: {', '.join(failed)} (their lines are above)")
+        lines = "; ".join(f"{one.job.name}: {_last_line(one.job).removeprefix('error: ')}" for one in failed)
+        usage = all(one.process.returncode == UsageError.exit_code for one in failed)
+        raise (UsageError if usage else AvsrError)(f"{len(failed)} of {len(jobs)} trainings failed: {lines}")
 
 
 def _start(job: Job) -> _Running:

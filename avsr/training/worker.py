@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from avsr import signals
-from avsr.errors import AvsrError
+from avsr.errors import AvsrError, disk_line
 from avsr.signals import Stopped
 
 
@@ -28,6 +28,9 @@ def main(argv: list[str] | None = None) -> int:
     except AvsrError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except OSError as error:
+        print(f"error: {disk_line(error)}", file=sys.stderr)
+        return 1
     except Stopped as stopped:
         print(stopped, file=sys.stderr)
         return stopped.exit_code
