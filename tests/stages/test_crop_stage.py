@@ -16,6 +16,7 @@ from avsr.stages import crop
 from avsr.storage.arrays import Store
 from avsr.storage.datadir import Utterance, write_datadir
 from tests.media.clips import face_clip, tone, write_clip
+from tests.media.test_landmarks import two_faces
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +134,15 @@ def test_the_log_says_what_was_converted(work):
     log = (work / "video" / "log" / "crop.log").read_text()
     assert "2 utterances were not at 25 fps and were converted" in log
     assert "1 utterances lost the face for a moment" in log and "5 ok, 8 failed, 0 skipped" in log
+
+
+def test_of_two_faces_the_largest_is_followed_and_that_is_said(tmp_path, capsys):
+    pictures = two_faces(0.9, 1.1, 15)[..., None].repeat(3, axis=-1)
+    clip = write_clip(tmp_path / "two.mpg", pictures, sound=tone(0.6, 44100))
+    assert run(make_data(tmp_path / "data" / "test", {"s1-two": clip}), tmp_path / "video") == 0
+    assert "1 utterances show more than one face; the largest was followed" in capsys.readouterr().out
+    points = Store(tmp_path / "video" / "test" / "landmarks").read("s1-two")
+    assert points.shape == (15, 68, 2) and (points[:, :, 0] > pictures.shape[2] / 2).all()
 
 
 def test_too_many_failures_end_the_stage_but_leave_the_page(tmp_path, good, bad, capsys):
