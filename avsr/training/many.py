@@ -3,6 +3,7 @@ better than one training with several threads does."""
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -60,7 +61,7 @@ def train_many(jobs: Sequence[Job], nj: int) -> None:
     finally:
         _stop(running)
     if failed:
-        lines = "; ".join(f"{one.job.name}: {_last_line(one.job).removeprefix('error: ')}" for one in failed)
+        lines = "; ".join(f"{one.job.name}: {_why(one)}" for one in failed)
         usage = all(one.process.returncode == UsageError.exit_code for one in failed)
         raise (UsageError if usage else AvsrError)(f"{len(failed)} of {len(jobs)} trainings failed: {lines}")
 
@@ -85,8 +86,15 @@ def _ended_well(one: _Running) -> bool:
     if code == 0:
         log.info("%s: done in %.0f s", one.job.name, seconds)
     else:
-        log.error("%s: failed (code %d) after %.0f s: %s", one.job.name, code, seconds, _last_line(one.job))
+        log.error("%s: failed (code %d) after %.0f s: %s", one.job.name, code, seconds, _why(one))
     return code == 0
+
+
+def _why(one: _Running) -> str:
+    if one.process.returncode < 0:
+        number = signal.Signals(-one.process.returncode).name
+        return f"{one.job.folder}: killed by {number} (out of memory?); run again to go on from its last checkpoint"
+    return _last_line(one.job).removeprefix("error: ")
 
 
 def _stop(running: list[_Running]) -> None:

@@ -139,6 +139,8 @@ def test_full_disk(tmp_path):
 
     done = run(tmp_path / "out", preexec_fn=limit)
     assert done.returncode == 1
+    path = tmp_path / "out/b/shard-00000.h5"
+    assert done.stderr == f"crop: {path}: File too large; free space or rights, then run again\n"
     assert not (tmp_path / "out/a/store.json").exists() and not list((tmp_path / "out").rglob("*.h5"))
 
 

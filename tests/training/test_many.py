@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 
-from avsr.errors import AvsrError
+from avsr.errors import AvsrError, UsageError
 from avsr.training.many import Job, train_many
 
 JOB = "tests.training.toy:job"
@@ -28,13 +28,19 @@ def test_a_failing_job_leaves_the_others_alone(tmp_path, caplog):
         Job(name, JOB, {"out": str(tmp_path / name), "keys": keys, "fail": fail}, tmp_path / name)
         for name, keys, fail in (("bad", {}, True), ("good", {"epochs": 1}, False), ("wrong", {"lr": -1.0}, False))
     ]
-    with pytest.raises(AvsrError, match="2 of 3 trainings failed: .*bad"):
+    with pytest.raises(AvsrError, match="2 of 3 trainings failed: .*bad: ValueError: this job is broken") as error:
         train_many(jobs, 3)
+    assert not isinstance(error.value, UsageError)
     assert (tmp_path / "good" / "best.pt").exists()
     lines = [record.getMessage() for record in caplog.records]
     assert any(line.startswith("good: done in") for line in lines)
     assert any(line.startswith("bad: failed (code 1)") and "ValueError: this job is broken" in line for line in lines)
     assert any(line.startswith("wrong: failed (code 2)") and "lr must be above 0" in line for line in lines)
+
+
+def test_wrong_settings_stay_a_usage_error(tmp_path):
+    with pytest.raises(UsageError, match="1 of 1 trainings failed: wrong: .*lr must be above 0, not -1.0"):
+        train_many([Job("wrong", JOB, {"out": str(tmp_path), "keys": {"lr": -1.0}}, tmp_path)], 1)
 
 
 def wait_for(condition, seconds=120.0):
