@@ -168,11 +168,12 @@ class Store:
         number, shape, dtype = self._entry(utt)
         try:
             array = self._read_hdf5(number, utt) if self.storage == "hdf5" else self._read_ark(number, utt)
-        except (OSError, KeyError, ValueError) as error:
+            return array.astype(dtype, copy=False).reshape(shape)
+        except (OSError, KeyError, ValueError, AssertionError) as error:
             place = shard_files(self.folder, number, self.storage)[0]
             hint = f"delete {self.folder} and run {self._made_by} again"
-            raise AvsrError(f"{place}: cannot read {utt} ({' '.join(str(error).split())}): {hint}") from None
-        return array.astype(dtype, copy=False).reshape(shape)
+            what = " ".join(str(error).split()) or "damaged"
+            raise AvsrError(f"{place}: cannot read {utt} ({what}): {hint}") from None
 
     def _entry(self, utt: str) -> list:
         try:

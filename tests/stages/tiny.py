@@ -18,7 +18,7 @@ SENTENCES = (
 )
 
 
-def make_tables(work: Path, clips: int = 3, frames: int = 15) -> Path:
+def make_tables(work: Path, clips: int = 3, frames: int = 15, storage: str = "hdf5") -> Path:
     """Sounds, data directories and crops: `clips` utterances a speaker, of `frames` pictures."""
     for split, speakers in SPEAKERS.items():
         utts, draw = [], np.random.default_rng(0)
@@ -34,7 +34,7 @@ def make_tables(work: Path, clips: int = 3, frames: int = 15) -> Path:
         for store, shape in (("crop80", (80, 80)), ("crop112", (112, 112))):
             folder = work / "dump/video" / split / store
             pictures = {utt.id: draw.integers(0, 256, (frames, *shape)).astype(np.uint8) for utt in utts}
-            write_store(folder, pictures)
+            write_store(folder, pictures, storage)
     return work
 
 
