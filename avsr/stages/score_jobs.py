@@ -181,8 +181,8 @@ def _transcripts(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]
 
     model, characters, mixer = _load(job), Characters(), _mixer(job)
     store = video_store(job.work_dir, "test", model.video_input) if model.video_input else None
-    rows = read_datadir(job.work_dir / "data" / "test")
-    texts = {utt: characters.clean(row.text)[0] for utt, row in rows.items()}  # what no recogniser can spell: left out
+    table = read_datadir(job.work_dir / "data" / "test")
+    texts = {utt: characters.clean(row.text)[0] for utt, row in table.items()}  # what no recogniser can spell: left out
     utts = [utt for utt in sorted(mixer.rows) if store is None or utt in store]
     best: dict[str, str] = {}
     greedy: dict[str, str] = {}

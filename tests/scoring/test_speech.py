@@ -7,7 +7,10 @@ import numpy as np
 import pytest
 
 from avsr.scoring import speech
+from avsr.scoring.report import Run, write_report
+from avsr.scoring.results import Provenance, read_csv, write_scores
 from avsr.scoring.speech import METRICS, have_pesq, raw_pesq, score_utterance, si_sdr
+from avsr.scoring.tables import System
 
 needs_pesq = pytest.mark.skipif(not have_pesq(), reason="package pesq is not installed (no C compiler)")
 
@@ -86,6 +89,22 @@ def test_silence_is_not_scored_and_says_so(side):
     scores = score_utterance(silence, sound) if side == "clean speech" else score_utterance(sound, silence)
     assert all(isnan(scores[name]) for name in METRICS)
     assert scores["reason"].count(f"{side} is silent") == (5 if have_pesq() else 3)
+
+
+@needs_pesq
+def test_an_estimate_of_silence_is_counted_as_not_scored_up_to_the_table(tmp_path):
+    clean = speech_like()
+    noisy = clean + 0.003 * np.random.default_rng(1).standard_normal(len(clean)).astype(np.float32)
+    rows = {"s1-a": score_utterance(clean, noisy), "s1-b": score_utterance(clean, np.zeros_like(clean))}
+    origin = Provenance("mini", "tiny", "./run.sh", "abc1234", "best.pt", "0123456789ab")
+    write_scores(tmp_path / "exp/mhca_avcrn/seed0/speech_-5dB/scores.tsv", rows, origin)
+    system = System("mhca_avcrn", "MHCA-AVCRN", "enhance")
+    write_report(tmp_path, Run("mini", "mini", "tiny", True, (system,)))
+    table = (tmp_path / "RESULTS.md").read_text().split("### Enhancement: PESQ")[1].split("###")[0]
+    row = next(line for line in table.splitlines() if line.startswith("| MHCA-AVCRN |"))
+    assert f"{rows['s1-a']['pesq_raw']:.2f} (1/2)" in row  # the one that could be scored, of two
+    found = {line["metric"]: line for line in read_csv(tmp_path / "results.csv")}
+    assert {(found[name]["scored"], found[name]["total"]) for name in METRICS} == {("1", "2")}
 
 
 @needs_pesq

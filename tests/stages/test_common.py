@@ -94,6 +94,12 @@ def test_a_killed_worker_ends_the_stage_with_one_line(tmp_path, reference):
 
 
 @pytest.mark.parametrize("nj", ["1", "2"])
+def test_a_worker_that_cannot_start_says_why(tmp_path, nj):
+    done = run(tmp_path / "out", "--trouble", "start", "--nj", nj)
+    assert (done.returncode, done.stderr) == (1, "crop: noise/store.json is missing: stage 4 makes it\n")
+
+
+@pytest.mark.parametrize("nj", ["1", "2"])
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_signals(tmp_path, number, code, nj, reference):
     command = [sys.executable, str(TOY), "--out", str(tmp_path / "out"), "--trouble", "slow", "--nj", nj]

@@ -8,12 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from avsr.errors import UtteranceError
+from avsr.errors import AvsrError, UtteranceError
 from avsr.rng import rng
 from avsr.stages import common
 
 
 def make_worker(trouble):
+    if trouble == "start":
+        raise AvsrError("noise/store.json is missing: stage 4 makes it")
+
     def work(utt):
         if trouble == "bad" and utt.endswith("7"):
             raise UtteranceError(f"{utt}: no face was found")
