@@ -91,7 +91,7 @@ def test_speakers_that_a_protocol_needs_are_named(refused):
 
 
 def listed(corpus, **splits):
-    """The list of splits that a generated corpus brings along."""
+    """The list of splits that a generated corpus brings along; protocol mini reads it."""
     return lambda: (corpus / "splits.json").write_text(json.dumps(splits))
 
 
@@ -99,7 +99,7 @@ IDS = [f"s1-{name}" for name in NAMES]
 
 
 def test_an_utterance_in_two_splits(refused, corpus):
-    said = refused(listed(corpus, train=IDS[:8], valid=IDS[8:10], test=IDS[9:]))
+    said = refused(listed(corpus, train=IDS[:8], valid=IDS[8:10], test=IDS[9:]), protocol="mini")
     assert f"{corpus}/splits.json: {IDS[9]} stands in both valid and test" in said and "run stage 1 again" in said
 
 
@@ -109,16 +109,16 @@ def test_a_tested_speaker_in_another_split(refused, corpus, split):
     others = {"train": "s2", "valid": "s3"}
     lists = {name: [f"{speaker}-{n}" for n in NAMES] for name, speaker in others.items()} | {"test": IDS[:6]}
     lists[split] = IDS[6:]
-    said = refused(listed(corpus, **lists))
+    said = refused(listed(corpus, **lists), protocol="mini")
     assert f"splits.json: speaker s1 stands in both {split} and test; this protocol tests unseen speakers" in said
 
 
 @pytest.mark.parametrize("text", ['{"train": ["s1-b', "[]", '{"train": []}', '{"train": 3, "valid": [], "test": []}'])
 def test_a_damaged_list_of_splits(refused, corpus, text):
-    said = refused(lambda: (corpus / "splits.json").write_text(text))
+    said = refused(lambda: (corpus / "splits.json").write_text(text), protocol="mini")
     assert f"{corpus}/splits.json is damaged; delete {corpus} and run stage 1 again" in said
 
 
 def test_a_list_of_splits_that_names_a_clip_that_is_gone(refused, corpus):
-    said = refused(listed(corpus, train=["s1-bbaz9n"], valid=IDS[:2], test=IDS[2:]))
+    said = refused(listed(corpus, train=["s1-bbaz9n"], valid=IDS[:2], test=IDS[2:]), protocol="mini")
     assert f"{corpus}/splits.json names s1-bbaz9n, which is not there" in said
