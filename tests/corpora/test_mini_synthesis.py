@@ -42,7 +42,7 @@ def test_words_and_phones_follow_one_another():
 
 def test_voices_differ():
     spectra = {}
-    for name in sum(VOICES.values(), ()):
+    for name in set(sum(VOICES.values(), ())):
         wave = speak(SENTENCE, name).wave
         power = np.abs(np.fft.rfft(wave[: len(wave) // 512 * 512].reshape(-1, 512) * np.hanning(512))) ** 2
         bands = np.log(power.mean(0)[4:96].reshape(23, 4).mean(1) + 1e-9)
@@ -66,7 +66,7 @@ def pitch(wave: np.ndarray, rate: int) -> float:
 
 def test_men_and_women_sound_like_it():
     names = sum(VOICES.values(), ())
-    assert list(SEXES) == [f"m{number:02d}" for number in range(1, 17)]
+    assert list(SEXES) == [f"m{number:02d}" for number in range(1, 27)]
     for name, sex in zip(names, SEXES.values(), strict=True):
         speech = speak(SENTENCE, name)
         assert (pitch(speech.wave, speech.rate) > 145) == (sex == "f"), name

@@ -51,7 +51,7 @@ def test_mini_writes_results_that_call_themselves_synthetic(mini):
 
 
 def test_the_tables_say_who_is_a_woman(mini):
-    assert (mini / "data/test/spk2gender").read_text() == "m13 m\nm14 f\nm15 m\nm16 f\n"
+    assert (mini / "data/test/spk2gender").read_text() == "m23 m\nm24 f\nm25 m\nm26 f\n"
 
 
 def test_second_run_finds_all_done(root, mini):

@@ -49,7 +49,7 @@ def main(argv: list[str] | None = None) -> int:
 
     conf = MiniConf()
     shown = {utt.talker.name: utt for utt in listing(conf, 0) if utt.text.split()[3] in "bfor"}
-    sheet = contact_sheet([make_utterance(conf, 0, shown[name]) for name in ("m01", "m02", "m14", "m16")])
+    sheet = contact_sheet([make_utterance(conf, 0, shown[name]) for name in ("m01", "m02", "m24", "m26")])
     with atomic_path(args.out) as temporary:
         Image.fromarray(sheet).quantize(COLOURS, dither=Image.Dither.NONE).save(temporary, optimize=True)
     print(f"{args.out}: {args.out.stat().st_size // 1000} kB, synthetic")
