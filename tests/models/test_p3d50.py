@@ -1,14 +1,17 @@
 """C3D-P3D50 and the word classifier: sizes, shapes, padding, and that they learn."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
 from avsr.errors import UsageError
+from avsr.layers.masking import Packing
 from avsr.models.lipreading.p3d50 import P3D50, P3D50Conf
 from avsr.models.lipreading.word_classifier import WordClassifier, WordClassifierConf
 
-SMALL = P3D50Conf(width=0.125, input_size=32)
+SMALL = P3D50Conf(width=0.125, input_size=32, zero_start=False)  # all blocks take part
 
 
 def count(module: nn.Module) -> int:
@@ -50,7 +53,7 @@ def test_stages_have_the_printed_sizes():
 
 @pytest.mark.parametrize("options", [{}, {"res5_temporal": True, "temporal_pool": True}])
 def test_padding_changes_nothing(options):
-    model = P3D50(P3D50Conf(width=0.125, input_size=32, **options)).eval()
+    model = P3D50(replace(SMALL, **options)).eval()
     clip = crops(2, 1, 5, 32, 32)
     batch = crops(3, 2, 9, 32, 32)
     batch[1, :5] = clip[0]
@@ -97,6 +100,12 @@ def test_loss_is_a_sum_of_smoothed_cross_entropies():
     expected = -sum(0.9 * row[label] + 0.1 * row.mean() for row, label in zip(log_probs, labels, strict=True))
     assert number == 2
     torch.testing.assert_close(total, expected)
+
+
+def test_blocks_start_as_their_shortcuts():
+    block = P3D50(replace(SMALL, zero_start=True)).stages[0][1].eval()  # its shortcut is the identity
+    x_nchw = torch.rand(5, 32, 8, 8)
+    assert torch.equal(block(x_nchw, Packing(torch.tensor([5]), 5)), x_nchw)
 
 
 @pytest.mark.parametrize("head", ["dense", "recurrent"])

@@ -63,7 +63,7 @@ class Articulation:
     gain: float = 0.3  # standard deviation of the logarithm of each target's strength
     offset: float = 0.05  # standard deviation added to each target
     scale: float = 0.5  # least strength of a whole utterance; 1 is the greatest
-    smoothing: float = 0.045  # s, length over which neighbouring targets melt into one another
+    smoothing: float = 0.02  # s, standard deviation of a bell: neighbouring targets melt into one another
 
 
 def base_phone(phone: str) -> str:

@@ -27,6 +27,7 @@ class P3D50Conf:
     temporal_pool: bool = False  # true: the authors' 2x1x1 maxima after res2-4, which look ahead and shift in time
     pixel_mean: float = 0.5
     pixel_deviation: float = 0.5
+    zero_start: bool = True  # every block starts as its shortcut alone: the scale of its last batch norm begins at 0
 
 
 class P3D50(nn.Module):
@@ -46,6 +47,8 @@ class P3D50(nn.Module):
             for kind in stage_kinds:
                 stage.append(P3dBlock(channels, planes, kind, stride=2 if number and not len(stage) else 1))
                 channels = 4 * planes
+                if conf.zero_start:
+                    nn.init.zeros_(stage[-1].expand[-1].weight)
             self.stages.append(stage)
         # The paper's vector is 512 wide after pooling, its network ends at 2048: the authors' code has this layer.
         self.fc = nn.Linear(channels, conf.features)
