@@ -24,13 +24,15 @@ class StackedLinear(nn.Module):
 
 
 class LuongAttention(nn.Module):
-    """Scores are the dot products of the query with the memory projected to its width; no bias, no scaling.
+    """Scores are the dot products of the query with the memory projected to its width, without bias.
 
-    The attended vector is tanh(W [query; context]), Luong et al. 2015, eq. 5.
+    `scaled` divides them by the square root of that width: attention then starts out wide, and is learnt from few
+    utterances. Luong et al. do not. The attended vector is tanh(W [query; context]), Luong et al. 2015, eq. 5.
     """
 
-    def __init__(self, stack: int, memory: int, units: int):
+    def __init__(self, stack: int, memory: int, units: int, scaled: bool = False):
         super().__init__()
+        self.scale = units**-0.5 if scaled else 1.0
         self.memory = StackedLinear(stack, memory, units, bias=False)
         self.combine = StackedLinear(stack, 2 * units, units, bias=False)
 
@@ -47,7 +49,7 @@ class LuongAttention(nn.Module):
         stack, batch = keys_kbtu.shape[:2]
         query_mju = query_knu.reshape(stack * batch, -1, query_knu.shape[-1])
         keys_mtu = keys_kbtu.flatten(0, 1)
-        scores_mjt = torch.bmm(query_mju, keys_mtu.mT).unflatten(0, (stack, batch)) + penalty_bt[:, None]
+        scores_mjt = self.scale * torch.bmm(query_mju, keys_mtu.mT).unflatten(0, (stack, batch)) + penalty_bt[:, None]
         weights_kbjt = torch.softmax(scores_mjt, dim=-1)
         context_knu = torch.bmm(weights_kbjt.flatten(0, 1), keys_mtu).reshape(query_knu.shape)
         return torch.tanh(self.combine(torch.cat([query_knu, context_knu], dim=-1))), weights_kbjt

@@ -28,7 +28,7 @@ class PretrainConf:
 
     system: str = "p3d50"
     preset: str = "base"  # base is the paper's size; small and tiny are narrower
-    window: int | None = 29  # frames around the middle of a word; LRW's clips have 29; null: the word's own frames
+    window: int = 29  # frames around the middle of a word; LRW's clips have 29
     train: dict[str, Any] = field(default_factory=dict)  # overrides of conf/training/<protocol>.yaml, by protocol
 
 

@@ -1,13 +1,15 @@
 """Luong attention against its equations for one query at a time."""
 
+import pytest
 import torch
 
 from avsr.layers.attention import LuongAttention
 
 
-def test_is_a_softmax_of_dot_products_over_the_real_frames():
+@pytest.mark.parametrize(("scaled", "divisor"), [(False, 1.0), (True, 2.0)])
+def test_is_a_softmax_of_dot_products_over_the_real_frames(scaled, divisor):
     torch.manual_seed(1)
-    attention = LuongAttention(stack=2, memory=6, units=4).double()
+    attention = LuongAttention(stack=2, memory=6, units=4, scaled=scaled).double()
     memory = torch.randn(2, 3, 5, 6, dtype=torch.float64)
     query = torch.randn(2, 3 * 2, 4, dtype=torch.float64)  # two hypotheses of each of three utterances
     lengths = [5, 2, 1]
@@ -19,7 +21,7 @@ def test_is_a_softmax_of_dot_products_over_the_real_frames():
         for n in range(6):
             b = n // 2
             keys = memory[k, b, : lengths[b]] @ attention.memory.weight[k].T
-            alpha = torch.softmax(keys @ query[k, n], dim=0)
+            alpha = torch.softmax(keys @ query[k, n] / divisor, dim=0)
             expected = torch.tanh(attention.combine.weight[k] @ torch.cat([query[k, n], alpha @ keys]))
             torch.testing.assert_close(out[k, n], expected)
             torch.testing.assert_close(weights[k, b, n % 2, : lengths[b]], alpha)

@@ -88,15 +88,6 @@ def test_words_are_cut_around_their_middle(work):
     assert first["crop112"][:, 0, 0].tolist() == [0, 0, 1, 2, 3]
 
 
-def test_words_are_cut_from_start_to_end(work):
-    examples = WordExamples(WordsData(work, None, 0), "valid", None)
-    item = examples[examples.ids.index("s1-b.1")]  # 0.16 to 0.24 s: pictures 4 and 5, and one on either side
-    assert item["crop112"][:, 0, 0].tolist() == [3, 4, 5, 6] and item["frames"] == 4
-    first = examples[examples.ids.index("s1-b.0")]  # 0 to 0.12 s: the first picture is repeated
-    assert first["crop112"][:, 0, 0].tolist() == [0, 0, 1, 2, 3]
-    assert [examples.lengths[examples.ids.index(f"s1-b.{k}")] for k in (0, 1, 2)] == [5, 4, 6]
-
-
 def test_every_word_is_an_example_or_left_out_with_a_reason(work, tmp_path):
     for folder in ("data/train", "dump/video/valid/crop112"):
         shutil.copytree(work / folder, tmp_path / folder)

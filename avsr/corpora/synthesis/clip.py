@@ -20,7 +20,7 @@ LEVEL = 0.08  # root mean square of speech
 ROOM = 0.004  # root mean square of the room's noise: 26 dB below, as in an office
 SPEED = (150, 186)  # words a minute, pauses not counted: from, below
 PITCH = (44, 57)  # 50 is the voice's own
-GAP = (4, 17)  # 10 ms between words; who pauses when is what the lips tell
+GAP = (6, 24)  # 10 ms between words; who pauses when is what the lips tell
 SLICE = 5  # frames: clips are as long as a whole number of them
 
 

@@ -60,9 +60,9 @@ class Articulation:
     """How far the lips stray from their targets."""
 
     timing: float = 0.02  # s, standard deviation of each target's time
-    gain: float = 0.3  # standard deviation of the logarithm of each target's strength
+    gain: float = 0.2  # standard deviation of the logarithm of each target's strength
     offset: float = 0.05  # standard deviation added to each target
-    scale: float = 0.5  # least strength of a whole utterance; 1 is the greatest
+    scale: float = 0.7  # least strength of a whole utterance; 1 is the greatest
     smoothing: float = 0.02  # s, standard deviation of a bell: neighbouring targets melt into one another
 
 

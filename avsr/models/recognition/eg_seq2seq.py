@@ -40,6 +40,7 @@ class EgConf:
     bidirectional: bool = True
     input_transform: Transform = "log_cmvn"  # none is the paper's
     label_smoothing: float = 0.1  # the paper names it without a value
+    attention_scale: bool = False  # true: scores are divided by the square root of `units`; the authors' are not
     scheduled_sampling: float = 0.0  # share of decoder inputs taken from the model; 0 is the paper's teacher forcing
 
 
@@ -91,7 +92,7 @@ class Decoder(nn.Module):
         self.embedding = nn.Embedding(conf.classes, conf.embedding)
         nn.init.uniform_(self.embedding.weight, -1.0, 1.0)
         # The paper's text does not mention attention; its code has Luong's, with the context fed to the next step.
-        self.attention = LuongAttention(stack, memory, units)
+        self.attention = LuongAttention(stack, memory, units, conf.attention_scale)
         self.cell = EleAttCell(conf.embedding + units, units, stack, conf.cell)
         self.bridge = StackedLinear(stack, memory, units)
         self.joint = EleAttCell(stack * units, units, cell=conf.cell)

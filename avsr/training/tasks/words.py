@@ -1,6 +1,5 @@
 """Lip reading of single words: the classifier that the visual front-end is pretrained with (AE-MSR section 5.2)."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +16,10 @@ from avsr.training.tasks.batch import augment, pad_batch
 
 @dataclass(frozen=True)
 class WordsData:
-    """Words cut from sentences by their times: `window` frames around the middle of each word, or its own frames."""
+    """Words cut from sentences by their times: `window` frames around the middle of each word."""
 
     work_dir: Path
-    window: int | None  # video frames; LRW: 29; None: from the word's start to its end, and one frame on either side
+    window: int  # video frames; LRW: 29
     seed: int
     shift: int = 4  # pixels of random shift in training
 
@@ -32,14 +31,6 @@ def word_list(work_dir: Path) -> list[str]:
     if len(words) < 2:
         raise AvsrError(f"{work_dir}/data/train/ctm: has no word times; the front-end needs alignments of the corpus")
     return words
-
-
-def cut(start: float, end: float, window: int | None) -> tuple[int, int]:
-    """The first video frame of the clip of a word spoken from `start` to `end` s, and the clip's number of frames."""
-    if window is None:
-        first, last = math.floor(round(start * 25, 3)) - 1, math.ceil(round(end * 25, 3)) + 1
-        return first, last - first
-    return round((start + end) / 2 * 25 - window / 2), window
 
 
 class WordExamples:
@@ -56,27 +47,27 @@ class WordExamples:
         for utt in self.crops.keys():
             for number, (start, end, word) in enumerate(utterances[utt].words):
                 name, middle = f"{utt}.{number}", (start + end) / 2
-                first, length = cut(start, end, data.window)
                 if word not in classes:
                     self.left_out[name] = f"{word} is not among the words of training"
                 elif middle * 25 >= self.crops.shape(utt)[0]:
                     self.left_out[name] = f"{word} is spoken after the last picture"
                 else:
                     self.ids.append(name)
-                    self.lengths.append(length)
-                    self._words.append((utt, first, classes[word]))
+                    self.lengths.append(data.window)
+                    self._words.append((utt, middle, classes[word]))
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> dict:
-        utt, first, label = self._words[index]
+        utt, middle, label = self._words[index]
         crop_thw = self.crops.read(utt)
+        first = round(middle * 25 - self.data.window / 2)
         # a word near an end of its clip: the outermost picture is repeated
-        crop_thw = crop_thw[np.clip(np.arange(first, first + self.lengths[index]), 0, len(crop_thw) - 1)]
+        crop_thw = crop_thw[np.clip(np.arange(first, first + self.data.window), 0, len(crop_thw) - 1)]
         if self.epoch is not None:
             crop_thw = augment(crop_thw, rng(self.data.seed, self.ids[index], self.epoch, "picture"), self.data.shift)
-        return {"utts": self.ids[index], "frames": self.lengths[index], "crop112": crop_thw, "label": label}
+        return {"utts": self.ids[index], "frames": self.data.window, "crop112": crop_thw, "label": label}
 
 
 class WordsTask(Task):
