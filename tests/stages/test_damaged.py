@@ -12,6 +12,7 @@ from avsr.models.systems import load_system
 from avsr.stages import pretrain, score
 from avsr.storage.arrays import Store
 from avsr.training import checkpoint
+from avsr.training.folder import RunFolder
 from tests.stages.tiny import contents, make_noises, make_tables, make_work, one_line, run_extract, run_mix
 
 
@@ -121,7 +122,9 @@ def test_a_checkpoint_that_cannot_be_scored_is_refused_by_stage_9(work, tmp_path
 
 
 def test_a_trained_system_whose_checkpoint_is_of_another_is_refused_by_stage_9(work, tmp_path, capfd):
-    sound_checkpoint(work / "exp/audio_only_crn/seed0/best.pt", "mhca_avcrn")
+    folder = work / "exp/audio_only_crn/seed0"
+    sound_checkpoint(folder / "best.pt", "mhca_avcrn")
+    RunFolder(folder).done.touch()
     words = ["--work-dir", str(work), "--systems", "audio_only_crn", "--set=score.oracle=false"]
     assert score.main(words) == 1
     assert "a checkpoint of the system mhca_avcrn, but audio_only_crn is wanted" in one_line(capfd)
