@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The mini recipe: a synthetic audio-visual corpus, made here, goes all the way from video files to a scored table.
-# It needs no data, and half an hour of two cores.
+# It needs no data.
 # usage: ./run.sh [--name value ...]
 
 stage=1         # first stage to run, 1 to 9

@@ -1,7 +1,7 @@
 """Visemes: phoneme times -> curves of the mouth, with the noise of a real articulation.
 
 Without the noise lips alone spell out the sentence. With it (timing, strength, offset, a scale for each utterance,
-smoothing over neighbours) they are as ambiguous as people's are. Amounts: decision, measured in docs/decisions.md.
+smoothing over neighbours) they are ambiguous, as those of people are. Amounts: decision, see docs/decisions.md.
 """
 
 from collections.abc import Sequence
