@@ -9,7 +9,8 @@
 `cell="gru"` is the ablation a_t = 1. Independent cells over inputs of one shape (both directions of an encoder, the
 modalities of a decoder) are stacked on a dimension k, so that each step is one batched product for all of them.
 Within the time loops tensors are (k, width, b): matrix products with few columns use all threads, those with few rows
-do not.
+do not. On a CPU the batch is filled up with zeros to whole blocks of COLUMNS: products of 16 columns take a half to a
+fifth of the time of products of 8 or 15.
 
 Legend: k stacked cells, t time, b batch, d input width, h units, e any width.
 """
@@ -19,10 +20,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.nn.functional import pad
 
 from avsr.layers.masking import valid_mask
 
 Cell = Literal["eleatt", "gru"]
+COLUMNS = 16
 _sigmoid_slope, _tanh_slope = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward
 
 
@@ -71,12 +74,17 @@ class EleAttCell(nn.Module):
 
     def forward(self, x_ktbd: Tensor) -> Tensor:
         """Whole sequences from state zero: (k, t, b, d) -> states (k, t, b, h). Reduced precision becomes float32."""
+        batch = x_ktbd.shape[2]
         with torch.autocast(x_ktbd.device.type, enabled=False):
             x_ktbd = x_ktbd.to(self.w_x.dtype)
+            if x_ktbd.device.type == "cpu":
+                x_ktbd = pad(x_ktbd, (0, 0, 0, -batch % COLUMNS))
             if self.gated:
-                return _EleAttFunction.apply(x_ktbd, self.w_xa, self.b_a, self.w_x, self.b, self.w_h, self.w_hh)
-            x_ket = torch.baddbmm(self.b.unsqueeze(1), x_ktbd.flatten(1, 2), self.w_x.mT)
-            return _GruFunction.apply(x_ket.unflatten(1, x_ktbd.shape[1:3]), self.w_h, self.w_hh)
+                h_ktbh = _EleAttFunction.apply(x_ktbd, self.w_xa, self.b_a, self.w_x, self.b, self.w_h, self.w_hh)
+            else:
+                x_ket = torch.baddbmm(self.b.unsqueeze(1), x_ktbd.flatten(1, 2), self.w_x.mT)
+                h_ktbh = _GruFunction.apply(x_ket.unflatten(1, x_ktbd.shape[1:3]), self.w_h, self.w_hh)
+        return h_ktbh[:, :, :batch]
 
 
 class EleAttGRU(nn.Module):

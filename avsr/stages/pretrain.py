@@ -3,6 +3,7 @@
 Reads  DIR/dump/video/<split>/crop112/ (stage 2), word times from DIR/data/<split>/ctm (stage 1)
 Writes DIR/exp/p3d50/seed<k>/             the word classifier (AE-MSR section 5.2)
        DIR/dump/video_feats/<split>/      (T, 512) float32 a clip, from the front-end of its best checkpoint
+With --shard the first part trains, and all parts, once that has ended, share the features.
 """
 
 import argparse
@@ -13,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from avsr.errors import UsageError
+from avsr.errors import AvsrError, UsageError
 from avsr.stages import common
 from avsr.stages.prepare import SPLITS
 from avsr.storage.arrays import Store
@@ -73,9 +74,13 @@ def train_frontend(args: argparse.Namespace, conf: PretrainConf) -> Path:
     inputs = [args.work_dir / "dump" / "video" / split / "crop112" for split in ("train", "valid")]
     job = plan(system, conf, args.work_dir, args.seed, args.device, inputs, {"window": conf.window})
     log.info("%s (%s): %d words", system.name, conf.preset, len(words))
+    best = run_folder(args.work_dir, system.id, args.seed) / "best.pt"
+    number, count = args.shard
+    if job is not None and number > 1:  # two processes cannot share a training
+        raise AvsrError(f"{best} is missing: --shard 1/{count} trains it; when that has ended, run this part again")
     if job is not None:
         train_many([job], nj=1)
-    return run_folder(args.work_dir, system.id, args.seed) / "best.pt"
+    return best
 
 
 def make_extractor(crops: Path, checkpoint: Path, device: str) -> Callable[[str], dict[str, Any]]:

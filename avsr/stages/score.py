@@ -28,7 +28,7 @@ from avsr.stages.pool import map_unordered
 from avsr.stages.pretrain import PretrainConf
 from avsr.stages.score_command import run_command
 from avsr.stages.score_jobs import WORDS, ScoreJob, data_digest, run_job
-from avsr.stages.shards import read_failed
+from avsr.stages.shards import Counts, read_failed
 from avsr.stages.train_system import TrainStageConf
 from avsr.training.folder import RunFolder
 
@@ -73,6 +73,7 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
     todo = [job for job in mine if not job.done()]
     log.info("%d measurements, %d done before", len(mine), len(mine) - len(todo))
     _run(todo, args.nj)
+    log.info("score: %s", sum_counts([count_utterances(job, job in todo) for job in mine]))
     for job in mine:
         say_failed(stage, job)
     if not all(job.done() for job in jobs):
@@ -183,6 +184,17 @@ def _run(jobs: list[ScoreJob], nj: int) -> None:
         return
     for job in common.progress(map_unordered(run_job, jobs, min(nj, len(jobs))), len(jobs), "score"):
         log.debug("scored %s on %s", job.row, job.test_set)
+
+
+def count_utterances(job: ScoreJob, now: bool) -> Counts:
+    """How the utterances of a measurement ended; those that were measured before this run (not `now`) are skipped."""
+    total, failed = len(read_scores(job.scores).utts), len(read_failed(job.folder))
+    return Counts(total - failed if now else 0, failed, 0 if now else total - failed)
+
+
+def sum_counts(counts: list[Counts]) -> Counts:
+    """All of them together."""
+    return Counts(*(sum(getattr(one, name) for one in counts) for name in ("ok", "failed", "skipped")))
 
 
 def say_failed(stage: common.Stage, job: ScoreJob) -> None:

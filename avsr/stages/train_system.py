@@ -60,10 +60,11 @@ def train_stage(name: str, kind: str, doc: str, argv: Sequence[str] | None) -> i
         systems = selected(conf, args.systems, kind)
         if not systems:
             log.info("%s: this recipe has no system of this stage%s", name, " in --systems" if args.systems else "")
+        # The last rows of the papers' tables are the dearest: begun first, trainings side by side end together.
         jobs = [
             plan(system, conf, args.work_dir, seed, args.device, inputs_of(system, args.work_dir, seed))
             for seed in range(args.seed, args.seed + conf.seeds)
-            for system in systems
+            for system in reversed(systems)
         ]
         number, count = args.shard
         todo = [job for job in jobs[number - 1 :: count] if job is not None]

@@ -184,7 +184,11 @@ def test_a_bad_utterance_is_listed_and_the_others_are_scored(mixed, tmp_path, ca
     shutil.copytree(mixed, work)
     (bad,) = break_rows(work, 1)
     assert score.main([f"--work-dir={work}"]) == 0  # one of eight
-    assert f"unprocessed on natural_-5dB: 1 of 8 not scored (first: AvsrError: {work}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"unprocessed on natural_-5dB: 1 of 8 not scored (first: AvsrError: {work}" in said
+    total = sum(len(read_scores(path).utts) for path in work.glob("exp/*/seed0/*/scores.tsv"))
+    bad_ones = len(list(work.glob("exp/*/seed0/natural_-5dB")))  # it is bad for unprocessed and for the oracle
+    assert f"score: {total - bad_ones} ok, {bad_ones} failed, 0 skipped" in said
     folder = work / "exp/unprocessed/seed0/natural_-5dB"
     assert [(row["utterance"], row["step"]) for row in read_failed(folder)] == [(bad, "score")]
     assert read_failed(folder.parent / "own_-5dB") == []
@@ -197,7 +201,9 @@ def test_a_bad_utterance_is_listed_and_the_others_are_scored(mixed, tmp_path, ca
     }
     for _ in range(2):  # the second time all is done before, and it is as bad
         assert score.main([f"--work-dir={work}", "--max-fail-rate=0"]) == 3
-        assert "1 of 8 utterances failed, more than --max-fail-rate 0: see" in capsys.readouterr().err
+        said = capsys.readouterr()
+        assert "1 of 8 utterances failed, more than --max-fail-rate 0: see" in said.err
+        assert f"score: 0 ok, {bad_ones} failed, {total - bad_ones} skipped" in said.out
 
 
 def test_too_many_bad_utterances_end_the_stage_without_a_page(mixed, tmp_path, capsys):
