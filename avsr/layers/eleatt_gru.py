@@ -8,9 +8,9 @@
 
 `cell="gru"` is the ablation a_t = 1. Independent cells over inputs of one shape (both directions of an encoder, the
 modalities of a decoder) are stacked on a dimension k, so that each step is one batched product for all of them.
-Within the time loops tensors are (k, width, b): matrix products with few columns use all threads, those with few rows
-do not. On a CPU the batch is filled up with zeros to whole blocks of COLUMNS: products of 16 columns take a half to a
-fifth of the time of products of 8 or 15.
+Within the time loops tensors are (k, width, b). From FEW utterances on they lie in memory so: matrix products with
+few columns use all threads, those with few rows do not. Smaller batches lie as (k, b, width), for products of 8 or 15
+columns take two to eight times as long as the same ones of as many rows; and a batch of 17 to 23 is filled up to 24.
 
 Legend: k stacked cells, t time, b batch, d input width, h units, e any width.
 """
@@ -25,7 +25,7 @@ from torch.nn.functional import pad
 from avsr.layers.masking import valid_mask
 
 Cell = Literal["eleatt", "gru"]
-COLUMNS = 16
+FEW, BLOCK = 16, 8  # utterances; measured with the BLAS of torch's CPU builds
 _sigmoid_slope, _tanh_slope = torch.ops.aten.sigmoid_backward, torch.ops.aten.tanh_backward
 
 
@@ -77,8 +77,8 @@ class EleAttCell(nn.Module):
         batch = x_ktbd.shape[2]
         with torch.autocast(x_ktbd.device.type, enabled=False):
             x_ktbd = x_ktbd.to(self.w_x.dtype)
-            if x_ktbd.device.type == "cpu":
-                x_ktbd = pad(x_ktbd, (0, 0, 0, -batch % COLUMNS))
+            if batch > FEW and x_ktbd.device.type == "cpu":
+                x_ktbd = pad(x_ktbd, (0, 0, 0, -batch % BLOCK))
             if self.gated:
                 h_ktbh = _EleAttFunction.apply(x_ktbd, self.w_xa, self.b_a, self.w_x, self.b, self.w_h, self.w_hh)
             else:
@@ -162,13 +162,13 @@ class _EleAttFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x_ktbd, w_xa, b_a, w_x, b, w_h, w_hh):
         (stack, time, batch, width), units = x_ktbd.shape, w_hh.shape[1]
-        x = _to_loop(x_ktbd).contiguous()
+        x = _laid(_to_loop(x_ktbd))
         # W_xa x for all steps at once: the only product with the input that does not wait for the state.
-        gates = x.new_zeros(time, stack, width + 2 * units, batch)
+        gates = _new(x, time, stack, width + 2 * units, batch).zero_()
         torch.add(_to_loop(_by_cell(x_ktbd, w_xa)), b_a.unsqueeze(-1), out=gates[:, :, :width])
-        cand = x.new_empty(time, stack, units, batch)
-        states, h = torch.empty_like(cand), torch.zeros_like(cand[0])
-        gated, reset, from_x = torch.empty_like(x[0]), torch.empty_like(h), x.new_empty(stack, 3 * units, batch)
+        cand, states = (_new(x, time, stack, units, batch) for _ in range(2))
+        h = torch.zeros_like(cand[0])
+        gated, reset, from_x = torch.empty_like(x[0]), torch.empty_like(h), _new(x, 1, stack, 3 * units, batch)[0]
         x_rz, x_c = from_x.split([2 * units, units], dim=1)
         b = b.unsqueeze(-1).expand_as(from_x)
         a, r, z = gates.split([width, units, units], dim=2)
@@ -193,11 +193,11 @@ class _EleAttFunction(torch.autograd.Function):
         before = _previous(states)
         slopes = (_sigmoid_slope(x, a), *_slopes(before, r, z, cand))
         # Gradients before the non-linearities: a, r, z in w_h's order of rows, then c.
-        grads, g_u = x.new_empty(*x.shape[:2], width + 3 * units, x.shape[3]), torch.empty_like(x)
+        grads, g_u = _new(x, *x.shape[:2], width + 3 * units, x.shape[3]), torch.empty_like(x)
         blocks = grads.split([width, units, units, units], dim=2)
         w_x_t, w_h_t, w_hh_t = (w.mT.contiguous() for w in (w_x, w_h, w_hh))
         g, d_reset = torch.zeros_like(cand[0]), torch.empty_like(cand[0])
-        grad = _to_loop(grad_ktbh).contiguous()
+        grad = _laid(_to_loop(grad_ktbh))
         buffers = (grad, r, z, *slopes, *blocks, grads[:, :, : width + 2 * units], grads[:, :, width:], g_u)
         steps = list(zip(*map(torch.unbind, buffers), strict=True))
         for grad_t, r_t, z_t, to_a, to_r, to_z, to_c, ga_t, gr_t, gz_t, gc_t, gh_t, gx_t, gu_t in reversed(steps):
@@ -224,7 +224,7 @@ class _GruFunction(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x_ktbe, w_h, w_hh):
         units = w_hh.shape[1]
-        gates, cand = (part.contiguous() for part in _to_loop(x_ktbe).split([2 * units, units], dim=2))
+        gates, cand = (_laid(part) for part in _to_loop(x_ktbe).split([2 * units, units], dim=2))
         states, reset, h = torch.empty_like(cand), torch.empty_like(cand[0]), torch.zeros_like(cand[0])
         r, z = gates.chunk(2, dim=2)
         for gates_t, r_t, z_t, c_t, h_t in zip(*map(torch.unbind, (gates, r, z, cand, states)), strict=True):
@@ -242,10 +242,11 @@ class _GruFunction(torch.autograd.Function):
         units = w_hh.shape[1]
         r, z = gates.chunk(2, dim=2)
         before = _previous(states)
-        grads = torch.cat([gates, cand], dim=2)
+        grads = _new(gates, *gates.shape[:2], 3 * units, gates.shape[3])
+        torch.cat([gates, cand], dim=2, out=grads)
         w_h_t, w_hh_t = w_h.mT.contiguous(), w_hh.mT.contiguous()
         g, d_reset = torch.zeros_like(cand[0]), torch.empty_like(cand[0])
-        grad = _to_loop(grad_ktbh).contiguous()
+        grad = _laid(_to_loop(grad_ktbh))
         buffers = (grad, r, z, *_slopes(before, r, z, cand), *grads.split(units, dim=2), grads[:, :, : 2 * units])
         steps = list(zip(*map(torch.unbind, buffers), strict=True))
         for grad_t, r_t, z_t, to_r, to_z, to_c, gr_t, gz_t, gc_t, gh_t in reversed(steps):
@@ -265,6 +266,18 @@ def _to_loop(x_ktbe: Tensor) -> Tensor:
     return x_ktbe.permute(1, 0, 3, 2)
 
 
+def _laid(x_tkeb: Tensor) -> Tensor:
+    """The same values in the memory order in which the loops' products are fastest."""
+    few = x_tkeb.shape[3] < FEW
+    return x_tkeb.mT.contiguous().mT if few else x_tkeb.contiguous()
+
+
+def _new(like: Tensor, time: int, stack: int, width: int, batch: int) -> Tensor:
+    """An empty (t, k, width, b) in that order."""
+    few = batch < FEW
+    return like.new_empty(time, stack, batch, width).mT if few else like.new_empty(time, stack, width, batch)
+
+
 def _from_loop(x_tkeb: Tensor) -> Tensor:
     """And back: (t, k, e, b) -> (k, t, b, e)."""
     return x_tkeb.permute(1, 0, 3, 2)
@@ -272,7 +285,10 @@ def _from_loop(x_tkeb: Tensor) -> Tensor:
 
 def _previous(states_tkhb: Tensor) -> Tensor:
     """h_{t-1} for every step, zero before the first."""
-    return torch.cat([torch.zeros_like(states_tkhb[:1]), states_tkhb[:-1]])
+    before_tkhb = torch.empty_like(states_tkhb)
+    before_tkhb[0] = 0
+    before_tkhb[1:] = states_tkhb[:-1]
+    return before_tkhb
 
 
 def _slopes(before: Tensor, r: Tensor, z: Tensor, cand: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -79,16 +79,34 @@ def test_a_stage_without_its_input_names_the_file_and_the_stage(root, tmp_path):
     assert done.stderr.count("\n") == 1 and "stage 3 (extract) makes it" in done.stderr, done.stderr
 
 
-def test_real_clips_go_through_the_first_four_stages(root, tmp_path, real_data):
-    corpus = tmp_path / "grid" / "s1"
+@pytest.fixture(scope="module")
+def grid(root, tmp_path_factory, real_data):
+    """The GRID recipe on 24 real clips of one speaker, run once."""
+    corpus = tmp_path_factory.mktemp("grid") / "s1"
     corpus.mkdir(parents=True)
     clips = [path for path in sorted((real_data / "grid/s1").glob("*.mp4")) if path.stem != "bbizzn"][:24]
     for path in clips:
         (corpus / path.name).symlink_to(path.resolve())
         (corpus / f"{path.stem}.align").symlink_to(path.with_suffix(".align").resolve())
-    options = ["--recipe", "grid", "--protocol", "s1", "--preset", "smoke", "--work-dir", tmp_path / "work"]
+    work = corpus.parent / "work"
+    options = ["--recipe", "grid", "--protocol", "s1", "--preset", "smoke", "--work-dir", work, "--nj", 2]
     folders = ["--corpus-dir", corpus.parent, "--noise-dir", real_data / "noise", "--speech-dir", real_data / "speech"]
-    done = run(root, *options, *folders, "--stop-stage", 4, "--nj", 2)
+    done = run(root, *options, *folders)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
+    return work
+
+
+def test_real_clips_have_all_noise_lists(grid):
     for name in ("speech_-5dB", "natural_-5dB", "own_-5dB", "babble_-5dB", "clean"):
-        assert len((tmp_path / f"work/data/test_noisy/{name}.jsonl").read_text().splitlines()) == 2
+        assert len((grid / f"data/test_noisy/{name}.jsonl").read_text().splitlines()) == 2
+
+
+def test_real_clips_go_all_the_way_and_are_not_called_synthetic(grid):
+    text = (grid / "RESULTS.md").read_text()
+    assert "## grid: protocol s1, preset smoke\n" in text and "synthetic" not in text
+    rows = read_csv(grid / "results.csv")
+    scored = {(row["system"], row["metric"]): (row["scored"], row["total"]) for row in rows}
+    assert scored["mhca_avcrn", "stoi"] == scored["eg_vav_tcn", "wer"] == scored["unprocessed", "si_sdr"] == ("2", "2")
+    command = "./run.sh --recipe grid --preset smoke --protocol s1 --seed 0"
+    folders = "--corpus-dir <corpus-dir> --noise-dir <noise-dir> --speech-dir <speech-dir>"
+    assert {row["command"] for row in rows} == {f"{command} {folders}"}
