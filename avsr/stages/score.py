@@ -41,6 +41,7 @@ class ScoreConf:
 
     recon: str = "gain"  # from mel magnitudes to a waveform: gain, capped, pinv, griffinlim; one for a whole table
     beam: int = 30
+    length_penalty: float = 0.0  # of the beam: a sum of log-probabilities over (tokens) ** this; the paper's code: 0
     shuffled: tuple[str, ...] = ("mhca_avcrn",)  # systems that are scored with the lips of another utterance too
     oracle: bool = True  # the true mel magnitudes, reconstructed: what `recon` loses
     figure_utterance: str | None = None  # of the spectrograms; null: the first test utterance
@@ -173,10 +174,16 @@ def _job(
         commit(),
         f"{row.split('+')[0]}/seed{seed}/{checkpoint.name}" if checkpoint else "",
         checkpoint_digest(checkpoint) if checkpoint else "",
-        f"beam {conf.beam}" if kind in ("recognise", "joint") else "",
+        decoding(conf) if kind in ("recognise", "joint") else "",
     )
     digest = data_digest(args.work_dir, test_set)
-    return ScoreJob(row, kind, seed, test_set, args.work_dir, checkpoint, provenance, conf.recon, conf.beam, digest)
+    how = (conf.recon, conf.beam, conf.length_penalty)
+    return ScoreJob(row, kind, seed, test_set, args.work_dir, checkpoint, provenance, *how, digest)
+
+
+def decoding(conf: ScoreConf) -> str:
+    """How texts are found, as printed beside every row of a recogniser."""
+    return f"beam {conf.beam}" + (f", length penalty {conf.length_penalty:g}" if conf.length_penalty else "")
 
 
 def _run(jobs: list[ScoreJob], nj: int) -> None:

@@ -40,6 +40,7 @@ class ScoreJob:
     provenance: Provenance
     recon: str = "gain"
     beam: int = 30
+    length_penalty: float = 0.0
     data_digest: str = ""
 
     @property
@@ -60,7 +61,10 @@ class ScoreJob:
     @property
     def key(self) -> list:
         """What the scores depend on; PESQ put in later fills its cells."""
-        made_from = [self.provenance.checkpoint_digest, self.data_digest, self.recon, self.beam, have_pesq()]
+        how = [self.recon, self.beam, have_pesq()]
+        if self.kind in ("recognise", "joint"):
+            how.append(self.length_penalty)
+        made_from = [self.provenance.checkpoint_digest, self.data_digest, *how]
         version = "words 2" if self.kind == "lipread" else "scores 2"
         return [version, self.row, self.kind, self.provenance.protocol, self.provenance.preset, made_from]
 
@@ -197,8 +201,8 @@ def _transcripts(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]
         with torch.inference_mode():
             memory = model.encode(batch.get("noisy_mel"), batch.get("feats"), batch["frames"])
             for beam, found in ((job.beam, best), (1, greedy)):
-                for utt, ids in zip(batch["utts"], decode(model, memory, batch["frames"], beam), strict=True):
-                    found[utt] = characters.decode(ids)
+                texts = decode(model, memory, batch["frames"], beam, job.length_penalty)
+                found |= {utt: characters.decode(ids) for utt, ids in zip(batch["utts"], texts, strict=True)}
     rows = {utt: {"reason": "wer: no lip features of this utterance"} for utt in mixer.rows}
     for utt in best:
         with _utterance(utt, failed):

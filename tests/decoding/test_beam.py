@@ -46,7 +46,7 @@ class ToyModel:
         return ToyState([state.names[i] for i in index], [state.history[i] for i in index])
 
 
-def best_by_trying_all(model: ToyModel, name: str, longest: int) -> list[int]:
+def best_by_trying_all(model: ToyModel, name: str, longest: int, length_penalty: float = 0.0) -> list[int]:
     """The likeliest of all texts that end within `longest` tokens, EOS counted."""
     best, best_score = None, -float("inf")
     for length in range(longest):
@@ -55,6 +55,7 @@ def best_by_trying_all(model: ToyModel, name: str, longest: int) -> list[int]:
             for token in (*text, EOS):
                 score += float(model.log_probs(name, history)[token])
                 history += (token,)
+            score /= (length + 1) ** length_penalty
             if score > best_score:
                 best, best_score = list(text), score
     return best
@@ -68,6 +69,34 @@ def test_a_wide_beam_finds_what_exhaustive_search_finds(monkeypatch, eos_bonus):
     expected = [best_by_trying_all(model, name, 4) for name in NAMES]
     assert found == expected
     assert len({len(text) for text in expected}) > 1  # the case is not trivial
+
+
+@pytest.mark.parametrize("length_penalty", [0.5, 1.0])
+def test_a_length_penalty_ranks_by_the_mean_as_exhaustive_search_does(monkeypatch, length_penalty):
+    monkeypatch.setattr(beam_module, "step_limits", lambda frames_b: torch.full_like(frames_b, 4))
+    model, frames = ToyModel(classes=6), torch.full((12,), 50)
+    found = beam_search(model, NAMES, frames, beam=150, length_penalty=length_penalty)
+    expected = [best_by_trying_all(model, name, 4, length_penalty) for name in NAMES]
+    assert found == expected
+    by_sum = beam_search(model, NAMES, frames, beam=60)
+    assert sum(map(len, found)) > sum(map(len, by_sum))  # the case is not trivial
+
+
+def test_the_search_goes_on_while_a_longer_text_may_still_win():
+    """At step 1 the end leads (-0.7 a token), and the text of five certain tokens wins in the end (-0.9 / 6)."""
+
+    class Patient(ToyModel):
+        def log_probs(self, name, history):
+            scores = torch.full((5,), -50.0)
+            if len(history) == 1:
+                scores[EOS], scores[3], scores[4] = -0.7, -0.9, -2.0
+            else:
+                scores[3 if len(history) < 6 else EOS] = 0.0
+            return scores
+
+    frames = torch.tensor([20])
+    assert decode(Patient(5), NAMES[:1], frames, beam=3, length_penalty=1.0) == [[3] * 5]
+    assert decode(Patient(5), NAMES[:1], frames, beam=3) == [[]]
 
 
 @pytest.mark.parametrize("eos_bonus", [0.0, 1.0, -8.0])
