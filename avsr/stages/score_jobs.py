@@ -201,8 +201,8 @@ def _transcripts(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]
         with torch.inference_mode():
             memory = model.encode(batch.get("noisy_mel"), batch.get("feats"), batch["frames"])
             for beam, found in ((job.beam, best), (1, greedy)):
-                texts = decode(model, memory, batch["frames"], beam, job.length_penalty)
-                found |= {utt: characters.decode(ids) for utt, ids in zip(batch["utts"], texts, strict=True)}
+                decoded = decode(model, memory, batch["frames"], beam, job.length_penalty)
+                found |= {utt: characters.decode(ids) for utt, ids in zip(batch["utts"], decoded, strict=True)}
     rows = {utt: {"reason": "wer: no lip features of this utterance"} for utt in mixer.rows}
     for utt in best:
         with _utterance(utt, failed):
