@@ -9,14 +9,11 @@ number measured on it is to be called synthetic. Speakers of one split appear in
 import argparse
 import errno
 import json
-import multiprocessing
 import os
-import signal
 import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from avsr.config import to_dict
@@ -25,12 +22,13 @@ from avsr.corpora.synthesis.clip import Picture, Talker, make_clip
 from avsr.corpora.synthesis.motion import Articulation
 from avsr.corpora.synthesis.write import grid_files, write_grid
 from avsr.errors import AvsrError, UsageError
+from avsr.parallel import map_unordered, progress
 from avsr.rng import rng
 from avsr.signals import Stopped, install
 from avsr.storage.atomic import remove_leftovers, write_json, write_text
 
 SPLITS = ("train", "valid", "test")
-VERSION = 3  # of the generator: a change of what it makes from the same seed and configuration
+VERSION = 4  # of the generator: a change of what it makes from the same seed and configuration
 LAYOUTS = {"grid": (write_grid, grid_files)}
 SAID = {"a": "[['eI]]"}  # the letter; read as text it would be the article
 CHUNK = 20  # utterances of one speaker that a process makes at once
@@ -191,43 +189,17 @@ def _make(folder: Path, conf: MiniConf, seed: int, wanted: Sequence[MiniUtteranc
             chunks[-1].append(utt)
         else:
             chunks.append([utt])
-    done = 0
-    for count in _spread(folder, conf, seed, chunks, min(nj, len(chunks))):
-        done += count
-        if sys.stderr.isatty():
-            print(f"\rmini corpus: {done} of {len(wanted)} clips", end="", file=sys.stderr, flush=True)
-    if wanted and sys.stderr.isatty():
-        print(file=sys.stderr)
+    work = partial(_make_chunk, folder, conf, seed)
+    nj = min(nj, len(chunks))
+    made = map_unordered(work, chunks, nj) if nj > 1 else (work(chunk) or chunk for chunk in chunks)
+    for _ in progress(made, len(chunks), f"{folder}: parts of up to {CHUNK} clips"):
+        pass
 
 
-def _spread(folder: Path, conf: MiniConf, seed: int, chunks: Sequence[list[MiniUtterance]], nj: int) -> Iterator[int]:
-    """Makes chunks in `nj` processes; yields how many clips each had."""
-    if nj <= 1:
-        yield from (_make_chunk(folder, conf, seed, chunk) for chunk in chunks)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(nj, context, initializer=_start) as pool:
-        try:
-            for future in [pool.submit(_make_chunk, folder, conf, seed, chunk) for chunk in chunks]:
-                yield future.result()
-        except BrokenProcessPool:
-            raise AvsrError("a process of the mini corpus was killed (out of memory?); run again to go on") from None
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in multiprocessing.active_children():
-                child.terminate()
-            raise
-
-
-def _start() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
-
-
-def _make_chunk(folder: Path, conf: MiniConf, seed: int, chunk: Sequence[MiniUtterance]) -> int:
+def _make_chunk(folder: Path, conf: MiniConf, seed: int, chunk: Sequence[MiniUtterance]) -> None:
     write = LAYOUTS[conf.layout][0]
     for utt in chunk:
         write(folder, utt.name, make_utterance(conf, seed, utt))
-    return len(chunk)
 
 
 def _finish(folder: Path, conf: MiniConf, seed: int, utterances: Sequence[MiniUtterance]) -> None:

@@ -10,13 +10,14 @@ import shlex
 import sys
 import time
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from avsr import __version__, config, signals
 from avsr.errors import AvsrError, TooManyFailed, UsageError, disk_line
+from avsr.parallel import map_unordered, progress, worker
 from avsr.revision import commit
 from avsr.stages.shards import ShardJob, merge_shards, run_shard, shard_is_done
 from avsr.storage.atomic import remove_leftovers
@@ -169,25 +170,12 @@ class Stage:
             for job in progress(jobs, len(jobs), what):
                 run_shard(job, work)
             return
-        from avsr.stages.pool import map_shards
-
-        for _ in progress(map_shards(jobs, make_worker, worker_args, nj), len(jobs), what):
+        for _ in progress(map_unordered(_run_shard, jobs, nj, make_worker, worker_args), len(jobs), what):
             pass
 
 
-def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
-    """Passes items on with a bar in a terminal, and a log line every half minute elsewhere."""
-    if sys.stderr.isatty():
-        from tqdm import tqdm
-
-        yield from tqdm(items, total=total, desc=what, leave=False)
-        return
-    said = time.time()
-    for number, item in enumerate(items, 1):
-        yield item
-        if time.time() - said > 30:
-            log.info("%s: %d of %d", what, number, total)
-            said = time.time()
+def _run_shard(job: ShardJob) -> None:
+    run_shard(job, worker())
 
 
 class _LogFile(logging.FileHandler):

@@ -20,11 +20,11 @@ from avsr import config
 from avsr.errors import AvsrError
 from avsr.models.registry import KINDS
 from avsr.models.systems import System, load_system
+from avsr.parallel import map_unordered, progress
 from avsr.revision import commit
 from avsr.scoring.report import Run, checkpoint_digest
 from avsr.scoring.results import Provenance, read_scores
 from avsr.stages import common
-from avsr.stages.pool import map_unordered
 from avsr.stages.pretrain import PretrainConf
 from avsr.stages.score_command import run_command
 from avsr.stages.score_jobs import WORDS, ScoreJob, data_digest, run_job
@@ -189,7 +189,7 @@ def decoding(conf: ScoreConf) -> str:
 def _run(jobs: list[ScoreJob], nj: int) -> None:
     if not jobs:
         return
-    for job in common.progress(map_unordered(run_job, jobs, min(nj, len(jobs))), len(jobs), "score"):
+    for job in progress(map_unordered(run_job, jobs, min(nj, len(jobs))), len(jobs), "score"):
         log.debug("scored %s on %s", job.row, job.test_set)
 
 

@@ -1,32 +1,34 @@
-"""Jobs over several processes: shards of utterances, measurements."""
+"""Jobs over several processes, and how far they are."""
 
+import logging
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 from avsr.errors import AvsrError
-from avsr.stages.shards import ShardJob, run_shard
 
 T = TypeVar("T")
-_work: Callable | Exception | None = None  # of this worker process; an error that made it impossible
-
-
-def map_shards(jobs: list[ShardJob], make_worker: Callable, worker_args: tuple, nj: int) -> Iterator[ShardJob]:
-    """Works on shards in `nj` processes, each with a worker of its own; yields each shard as it ends."""
-    return map_unordered(_run, jobs, nj, make_worker, worker_args)
+log = logging.getLogger("avsr")
+SAID_EVERY = 30.0  # seconds, where there is no terminal
+_work: Any = None  # of this worker process; an error that made it impossible
 
 
 def map_unordered(
     function: Callable[[T], Any],
-    jobs: list[T],
+    jobs: Sequence[T],
     nj: int,
     make_worker: Callable | None = None,
     worker_args: tuple = (),
 ) -> Iterator[T]:
-    """Calls `function(job)` in `nj` processes; yields each job as it ends. An error of one ends them all."""
+    """Calls `function(job)` in `nj` processes; yields each job as it ends. An error of one ends them all.
+
+    `make_worker(*worker_args)` is called once in every process: see `worker`.
+    """
     context = multiprocessing.get_context("spawn")  # forking a process with threads may hang
     with ProcessPoolExecutor(nj, context, initializer=_start, initargs=(make_worker, worker_args)) as pool:
         futures = {pool.submit(function, job): job for job in jobs}
@@ -43,6 +45,13 @@ def map_unordered(
             raise
 
 
+def worker() -> Any:
+    """What `make_worker` has made for this process. Raises what it raised."""
+    if isinstance(_work, Exception):
+        raise _work
+    return _work
+
+
 def _start(make_worker: Callable | None, worker_args: tuple) -> None:
     global _work
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
@@ -53,7 +62,16 @@ def _start(make_worker: Callable | None, worker_args: tuple) -> None:
         _work = error
 
 
-def _run(job: ShardJob) -> None:
-    if isinstance(_work, Exception):
-        raise _work
-    run_shard(job, _work)
+def progress(items: Iterable[T], total: int, what: str) -> Iterator[T]:
+    """Passes items on with a bar in a terminal, and a log line every half minute elsewhere."""
+    if sys.stderr.isatty():
+        from tqdm import tqdm
+
+        yield from tqdm(items, total=total, desc=what, leave=False)
+        return
+    said = time.time()
+    for number, item in enumerate(items, 1):
+        yield item
+        if time.time() - said > SAID_EVERY:
+            log.info("%s: %d of %d", what, number, total)
+            said = time.time()
