@@ -41,6 +41,9 @@ class EgConf:
     input_transform: Transform = "log_cmvn"  # none is the paper's
     label_smoothing: float = 0.1  # the paper names it without a value
     attention_scale: bool = False  # true: scores are divided by the square root of `units`; the authors' are not
+    # Share of training utterances of which one modality, either, is withheld: from few hours of speech a network of two
+    # learns to use one alone. The papers have none.
+    modality_dropout: float = 0.0
     scheduled_sampling: float = 0.0  # share of decoder inputs taken from the model; 0 is the paper's teacher forcing
 
 
@@ -170,6 +173,8 @@ class EgSeq2Seq(nn.Module):
             encoded.append(self.audio(self.mel_input(mel_btf), frames_b))
         if self.video_input:
             encoded.append(self.video(feats_btd, frames_b))
+        if self.training and len(encoded) > 1 and self.conf.modality_dropout > 0:
+            encoded = withhold(encoded, self.conf.modality_dropout)
         with torch.autocast(frames_b.device.type, enabled=False):
             return self.decoder.memory(encoded, frames_b)
 
@@ -232,6 +237,18 @@ class EgSeq2Seq(nn.Module):
             drawn_b = torch.multinomial(log_probs_bv.exp(), 1).squeeze(1)
             inputs.append(torch.where(swap_bl[:, number], drawn_b, inputs_bl[:, number]))
         return torch.stack(inputs, dim=1)
+
+
+def withhold(encoded: list[tuple[Tensor, Tensor]], share: float) -> list[tuple[Tensor, Tensor]]:
+    """Zeroes one modality's outputs (b, t, e) and final states (b, e) in a random `share` of the utterances."""
+    outputs = encoded[0][0]
+    dropped_b = torch.rand(len(outputs), device=outputs.device) < share
+    which_b = torch.randint(len(encoded), (len(outputs),), device=outputs.device)
+    kept = []
+    for number, (outputs_bte, final_be) in enumerate(encoded):
+        keep_b1 = (~dropped_b | (which_b != number)).unsqueeze(1)
+        kept.append((outputs_bte * keep_b1.unsqueeze(2), final_be * keep_b1))
+    return kept
 
 
 def _inputs(tokens_bl: Tensor) -> Tensor:
