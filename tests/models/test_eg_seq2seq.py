@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from avsr.decoding.beam import decode
-from avsr.models.recognition.eg_seq2seq import EgConf, EgSeq2Seq
+from avsr.models.recognition.eg_seq2seq import EgConf, EgSeq2Seq, withhold
 from avsr.text import BOS, EOS, PAD
 
 TINY = {"conv": 64, "audio_fc": 32, "units": 32, "embedding": 32, "video": 64}
@@ -200,3 +200,24 @@ def test_decoding_does_not_depend_on_the_batch(beam):
         for row in range(3):
             alone = one(batch, row)
             assert decode(model, model.encode(*alone[:3]), alone[2], beam) == together[row : row + 1]
+
+
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_modality_dropout_withholds_one_modality_of_so_many_utterances(share):
+    torch.manual_seed(0)
+    audio, video = ((torch.rand(4000, 2, 3) + 1, torch.rand(4000, 3) + 1) for _ in range(2))
+    (a_out, a_end), (v_out, v_end) = withhold([audio, video], share)
+    no_audio, no_video = (a_end == 0).all(dim=1), (v_end == 0).all(dim=1)
+    assert not (no_audio & no_video).any()
+    assert abs(no_audio.float().mean() - share / 2) < 0.03 and abs(no_video.float().mean() - share / 2) < 0.03
+    for before, after, dropped in ((audio, (a_out, a_end), no_audio), (video, (v_out, v_end), no_video)):
+        for x, y in zip(before, after, strict=True):
+            assert torch.equal(y[~dropped], x[~dropped]) and not y[dropped].any()
+
+
+def test_modality_dropout_is_for_training_alone():
+    model, batch = model_of(modality_dropout=1.0, dropout=0.0), example([5, 4], [3, 2])
+    plain = model_of(dropout=0.0)
+    plain.load_state_dict(model.state_dict())
+    assert float(model.train().loss(*batch)[0]) != pytest.approx(float(plain.train().loss(*batch)[0]))
+    assert float(model.eval().loss(*batch)[0]) == pytest.approx(float(plain.eval().loss(*batch)[0]))
