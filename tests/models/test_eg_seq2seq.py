@@ -219,5 +219,5 @@ def test_modality_dropout_is_for_training_alone():
     model, batch = model_of(modality_dropout=1.0, dropout=0.0), example([5, 4], [3, 2])
     plain = model_of(dropout=0.0)
     plain.load_state_dict(model.state_dict())
-    assert float(model.train().loss(*batch)[0]) != pytest.approx(float(plain.train().loss(*batch)[0]))
-    assert float(model.eval().loss(*batch)[0]) == pytest.approx(float(plain.eval().loss(*batch)[0]))
+    assert model.train().loss(*batch)[0].item() != pytest.approx(plain.train().loss(*batch)[0].item())
+    assert model.eval().loss(*batch)[0].item() == pytest.approx(plain.eval().loss(*batch)[0].item())
