@@ -28,7 +28,7 @@ from avsr.signals import Stopped, install
 from avsr.storage.atomic import remove_leftovers, write_json, write_text
 
 SPLITS = ("train", "valid", "test")
-VERSION = 4  # of the generator: a change of what it makes from the same seed and configuration
+VERSION = 3  # of the generator: a change of what it makes from the same seed and configuration
 LAYOUTS = {"grid": (write_grid, grid_files)}
 SAID = {"a": "[['eI]]"}  # the letter; read as text it would be the article
 CHUNK = 20  # utterances of one speaker that a process makes at once

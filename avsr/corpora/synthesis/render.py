@@ -110,21 +110,20 @@ def _mouth(face: Face, x: np.ndarray, y: np.ndarray, state: Mapping[str, float])
     column = np.clip(((x - face.left) * 8).astype(np.int32), 0, len(face.knots_xk) - 1)
     knots = face.knots_xk[column]
     nose, outer_up, inner_up, inner_low, outer_low, chin, neck = (knots[..., k] for k in range(7))
-    across = s * s  # numpy's power of 4 costs more than all the rest
-    near = np.exp(-0.5 / 1.3**4 * across * across).astype(np.float32)  # the corners and cheeks follow, the ears do not
-    arch = np.sqrt(np.clip(1 - across, 0, 1))
+    near = np.exp(-0.5 * (s / 1.3) ** 4).astype(np.float32)  # the corners and cheeks follow, the ears do not
+    arch = np.sqrt(np.clip(1 - s * s, 0, 1))
     opening = np.float32(state["opening"] * OPEN) * scale * arch
     pout = max(0.0, -state["width"])
     thick = np.float32(THICKER + POUT * pout)
 
     rest = 0.35 * inner_up + 0.65 * inner_low * arch + 0.65 * inner_up * (1 - arch) - 1.5 * scale * arch
-    rest = rest + near * CORNERS_DOWN * scale * np.clip(across, 0, 1) * (1 - 0.4 * np.clip(state["width"], 0, 1))
+    rest = rest + near * CORNERS_DOWN * scale * np.clip(s * s, 0, 1) * (1 - 0.4 * np.clip(state["width"], 0, 1))
     up = rest - (1 - LOWER_SHARE) * opening
     low = rest + LOWER_SHARE * opening - np.float32(1.5 * state["tuck"]) * scale * arch
     low = np.maximum(low, up)
     up_edge = up - (inner_up - outer_up) * thick
     low_edge = low + (outer_low - inner_low) * thick * np.float32(0.8 - 0.35 * state["tuck"])
-    jaw = chin + np.float32(CHIN_SHARE * state["opening"] * OPEN) * scale * np.exp(-0.5 / 1.4**4 * across * across)
+    jaw = chin + np.float32(CHIN_SHARE * state["opening"] * OPEN) * scale * np.exp(-0.5 * (s / 1.4) ** 4)
 
     lines_out = [nose, up_edge, up, low, low_edge, jaw, neck]
     lines_in = [nose, outer_up, inner_up, inner_low, outer_low, chin, neck]
