@@ -47,6 +47,8 @@ class TrainStageConf:
     seeds: int = 1  # how many: --seed, --seed + 1, ...
     train: dict[str, dict[str, Any]] = field(default_factory=dict)  # overrides of conf/training/, by protocol
     noise: dict[str, dict[str, Any]] = field(default_factory=dict)  # overrides of NOISE, by protocol
+    # A recogniser of sound and lips -> the ones of sound and of lips whose weights it starts from. Not in the paper.
+    start_from: dict[str, tuple[str, str]] = field(default_factory=dict)
 
 
 def train_stage(name: str, kind: str, doc: str, argv: Sequence[str] | None) -> int:
@@ -60,22 +62,30 @@ def train_stage(name: str, kind: str, doc: str, argv: Sequence[str] | None) -> i
         systems = selected(conf, args.systems, kind)
         if not systems:
             log.info("%s: this recipe has no system of this stage%s", name, " in --systems" if args.systems else "")
-        # The last rows of the papers' tables are the dearest: begun first, trainings side by side end together.
-        jobs = [
-            plan(system, conf, args.work_dir, seed, args.device, inputs_of(system, args.work_dir, seed))
-            for seed in range(args.seed, args.seed + conf.seeds)
-            for system in reversed(systems)
-        ]
-        number, count = args.shard
-        todo = [job for job in jobs[number - 1 :: count] if job is not None]
-        if todo:
-            for split in SPLITS[:2]:
-                NoiseSources(args.work_dir, split)  # says what stage 4 has not made, before a training starts
-            if kind != "enhance":
-                say_transcripts(args.work_dir)
-            train_many(todo, args.nj)
+        known = {system.id for system in systems}
+        for starting in (False, True):  # first those that others start from
+            wave = [system for system in systems if bool(known & {*conf.start_from.get(system.id, ())}) == starting]
+            train_wave(wave, conf, args, kind)
 
     return common.run(parser, body, list(argv) if argv is not None else None)
+
+
+def train_wave(systems: list[System], conf: TrainStageConf, args: argparse.Namespace, kind: str) -> None:
+    """Trains systems that do not wait for each other, all seeds, --nj side by side."""
+    jobs = [
+        plan(system, conf, args.work_dir, seed, args.device, inputs_of(system, conf, args.work_dir, seed))
+        for seed in range(args.seed, args.seed + conf.seeds)
+        for system in systems
+    ]
+    number, count = args.shard
+    todo = [job for job in jobs[number - 1 :: count] if job is not None]
+    if not todo:
+        return
+    for split in SPLITS[:2]:
+        NoiseSources(args.work_dir, split)  # says what stage 4 has not made, before a training starts
+    if kind != "enhance":
+        say_transcripts(args.work_dir)
+    train_many(todo, args.nj)
 
 
 def say_transcripts(work_dir: Path) -> None:
@@ -86,11 +96,12 @@ def say_transcripts(work_dir: Path) -> None:
             log.info("%s: %s", work_dir / "data" / split / "text", line)
 
 
-def inputs_of(system: System, work_dir: Path, seed: int) -> list[Path]:
+def inputs_of(system: System, conf: TrainStageConf, work_dir: Path, seed: int) -> list[Path]:
     """The stores and checkpoints that a system is made from: a change of one of them asks for another training."""
     model = system.model
+    starts = list(starting_points(system, conf, work_dir, seed).values())
     if system.kind == "joint":
-        return list(starting_points(system, work_dir, seed).values())
+        return starts
     inputs = [work_dir / "dump" / "audio" / split / "wave" for split in SPLITS[:2]]
     if model["type"] in ("ae", "eg_seq2seq"):  # they look through the frozen front-end
         video = "video_feats/{}"
@@ -98,7 +109,7 @@ def inputs_of(system: System, work_dir: Path, seed: int) -> list[Path]:
         video = "video/{}/crop80"
     if model.get("modality", "av") != "a" and system.id != "audio_only_crn":
         inputs += [work_dir / "dump" / video.format(split) for split in SPLITS[:2]]
-    return inputs
+    return inputs + starts
 
 
 def run_folder(work_dir: Path, system: str, seed: int) -> Path:
@@ -157,18 +168,24 @@ def plan(
         "train": config.to_dict(train),
         "work_dir": str(Path(work_dir).absolute()),
         "device": device,
-        "start_from": {part: str(path.absolute()) for part, path in starting_points(system, work_dir, seed).items()},
+        "start_from": {
+            part: str(path.absolute()) for part, path in starting_points(system, conf, work_dir, seed).items()
+        },
     }
     return Job(f"{system.id} seed {seed}", f"{__name__}:train_one", args, folder)
 
 
-def starting_points(system: System, work_dir: Path, seed: int) -> dict[str, Path]:
-    """Checkpoints that a joint system starts from: the frozen enhancer and the recogniser trained on clean speech."""
-    if system.kind != "joint":
-        return {}
-    parts = {"enhancer": (system.enhancer, "best.pt"), "recogniser": (system.recogniser, "best-sentences.pt")}
+def starting_points(system: System, conf: Any, work_dir: Path, seed: int) -> dict[str, Path]:
+    """Checkpoints that a system starts from. Joint: the frozen enhancer and the recogniser trained on clean speech.
+    A recogniser that `start_from` names: those of sound and of lips."""
+    audio, video = getattr(conf, "start_from", {}).get(system.id, (None, None))
+    parts = {"audio": (audio, "best.pt"), "video": (video, "best.pt")}
+    if system.kind == "joint":
+        parts = {"enhancer": (system.enhancer, "best.pt"), "recogniser": (system.recogniser, "best-sentences.pt")}
     found = {}
     for part, (name, file) in parts.items():
+        if name is None:
+            continue
         path = run_folder(work_dir, name, seed) / file
         if not path.exists():
             made_by = "stage 6 (enhance)" if part == "enhancer" else "stage 7 (recognise)"
@@ -187,8 +204,12 @@ def train_one(kind: str, described: dict, train: dict, work_dir: str, device: st
     conf = config.build(TrainConf, train, "train")
     seed_torch(conf.seed)
     model = build_model(described["model"])
-    for part, path in start_from.items():
-        checkpoint.fill(getattr(model, part), checkpoint.read(Path(path))["model"], Path(path))
+    weights = {part: checkpoint.read(Path(path))["model"] for part, path in start_from.items()}
+    if kind == "joint":
+        for part, path in start_from.items():
+            checkpoint.fill(getattr(model, part), weights[part], Path(path))
+    elif weights:
+        model.start_from(weights["audio"], weights["video"])
     task = make_task(kind, model, described, Path(work_dir), conf.seed)
     run_training(model, task, conf, run_folder(work_dir, described["id"], conf.seed), described, device)
 

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from avsr.decoding.beam import decode
+from avsr.errors import UsageError
 from avsr.models.recognition.eg_seq2seq import EgConf, EgSeq2Seq, withhold
 from avsr.text import BOS, EOS, PAD
 
@@ -221,3 +222,31 @@ def test_modality_dropout_is_for_training_alone():
     plain.load_state_dict(model.state_dict())
     assert model.train().loss(*batch)[0].item() != pytest.approx(plain.train().loss(*batch)[0].item())
     assert model.eval().loss(*batch)[0].item() == pytest.approx(plain.eval().loss(*batch)[0].item())
+
+
+def test_an_av_network_that_starts_from_a_and_v_attends_as_they_do():
+    audio, video, both = model_of("a").eval(), model_of("v").eval(), model_of("av").eval()
+    for seed, model in enumerate((audio, video, both)):
+        torch.manual_seed(seed)
+        for parameter in model.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+    video.decoder.embedding.load_state_dict(audio.decoder.embedding.state_dict())
+    both.start_from(audio.state_dict(), video.state_dict())
+    mel, feats, frames, tokens, _ = example([6, 4], [3, 3])
+    with torch.no_grad():
+        found = [
+            (model, model.start(model.encode(*inputs, frames)))
+            for model, inputs in ((audio, (mel, None)), (video, (None, feats)), (both, (mel, feats)))
+        ]
+        for token_b in tokens.unbind(1):
+            found = [
+                (model, model.decoder.attend(model.decoder.embedding(token_b), state)[0]) for model, state in found
+            ]
+            of_audio, of_video, of_both = (state.c for _, state in found)
+            torch.testing.assert_close(of_both, torch.cat([of_audio, of_video]))
+            assert of_both.std() > 0
+
+
+def test_starting_weights_of_another_size_are_refused():
+    with pytest.raises(UsageError, match="start_from: .* does not fit; train the recognisers with the same preset"):
+        model_of("av").start_from(model_of("a", units=16).state_dict(), model_of("v").state_dict())

@@ -11,9 +11,9 @@ from avsr.storage.atomic import write_json, write_text
 from avsr.storage.datadir import Utterance, write_datadir
 
 
-def planned(work, name):
-    system = load_system(name, "tiny")
-    return plan(system, TrainStageConf(), work, 0, "cpu", inputs_of(system, work, 0))
+def planned(work, name, conf=None):
+    system, conf = load_system(name, "tiny"), conf or TrainStageConf()
+    return plan(system, conf, work, 0, "cpu", inputs_of(system, conf, work, 0))
 
 
 def test_a_joint_system_names_the_part_that_is_missing_or_unfinished(tmp_path):
@@ -34,6 +34,39 @@ def test_a_joint_system_names_the_part_that_is_missing_or_unfinished(tmp_path):
         "enhancer": f"{enhancer}/best.pt",
         "recogniser": f"{recogniser}/best-sentences.pt",
     }
+
+
+def test_a_recogniser_may_start_from_those_of_sound_and_of_lips(tmp_path):
+    for split in ("train", "valid"):
+        for store in ("audio/{}/wave", "video_feats/{}"):
+            finish_store(tmp_path / "dump" / store.format(split), "hdf5", {}, {})
+    alone = planned(tmp_path, "eg_av")
+    conf = TrainStageConf(start_from={"eg_av": ("eg_a", "eg_v")})
+    with pytest.raises(AvsrError, match=r"eg_a/seed0/best.pt is missing: stage 7 \(recognise\) makes it for eg_a"):
+        planned(tmp_path, "eg_av", conf)
+    for name in ("eg_a", "eg_v"):
+        write_text(tmp_path / f"exp/{name}/seed0/best.pt", "")
+        write_json(tmp_path / f"exp/{name}/seed0/done.json", {"digest": name})
+    job = planned(tmp_path, "eg_av", conf)
+    assert job.args["start_from"] == {
+        "audio": f"{tmp_path}/exp/eg_a/seed0/best.pt",
+        "video": f"{tmp_path}/exp/eg_v/seed0/best.pt",
+    }
+    assert job.args["described"]["inputs"] == [*alone.args["described"]["inputs"], "eg_a", "eg_v"]
+    assert alone.args["start_from"] == {}
+
+
+def test_those_that_others_start_from_are_trained_first(tmp_path, monkeypatch):
+    waves = []
+    monkeypatch.setattr(train_system, "train_wave", lambda systems, *rest: waves.append([one.id for one in systems]))
+    config = tmp_path / "conf.yaml"
+    config.write_text("recognise: {preset: tiny, systems: [eg_av, eg_a, eg_v], start_from: {eg_av: [eg_a, eg_v]}}\n")
+    options = [f"--work-dir={tmp_path}", f"--config={config}"]
+    assert train_system.train_stage("recognise", "recognise", "", options) == 0
+    assert waves == [["eg_a", "eg_v"], ["eg_av"]]
+    waves.clear()
+    assert train_system.train_stage("recognise", "recognise", "", [*options, "--systems=eg_av"]) == 0
+    assert waves == [["eg_av"], []]
 
 
 @pytest.fixture

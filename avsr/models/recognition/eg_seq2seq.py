@@ -7,13 +7,14 @@ Legend: b utterance, t time, f mel bins, d feature, e memory width, k modality, 
 n hypotheses (b * j, those of an utterance together), v classes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from avsr.errors import UsageError
 from avsr.layers.attention import LuongAttention, StackedLinear
 from avsr.layers.eleatt_gru import Cell, EleAttCell, EleAttGRU
 from avsr.layers.masking import valid_mask
@@ -181,6 +182,27 @@ class EgSeq2Seq(nn.Module):
     def start(self, memory: Memory) -> State:
         """The state before BOS, one hypothesis an utterance."""
         return self.decoder.start(memory)
+
+    @torch.no_grad()
+    def start_from(self, audio: Mapping[str, Tensor], video: Mapping[str, Tensor]) -> None:
+        """Takes over the weights of a recogniser of sound and of one of lips: their encoders and decoder layers, the
+        characters' vectors of the first. The layers that join the two begin anew. (AE-MSR names no such start; the
+        authors of TM-seq2seq train their networks so.)
+
+        Raises UsageError when sizes differ.
+        """
+        for name, own in self.state_dict().items():
+            if name.startswith(("decoder.attention.", "decoder.cell.", "decoder.bridge.")):
+                parts = [state.get(name) for state in (audio, video)]
+            elif name.startswith(("mel_input.", "audio.", "decoder.embedding.")):
+                parts = [audio.get(name)]
+            elif name.startswith("video."):
+                parts = [video.get(name)]
+            else:
+                continue
+            if any(part is None or part.shape[1:] != own.shape[1:] for part in parts):
+                raise UsageError(f"start_from: {name} does not fit; train the recognisers with the same preset")
+            own.copy_(torch.cat(parts) if len(parts) > 1 else parts[0])
 
     def step(self, tokens_n: Tensor, state: State) -> tuple[Tensor, State]:
         """Previous tokens (BOS at first) -> log-probabilities of the next (n, v) and the state behind them."""
