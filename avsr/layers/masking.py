@@ -5,6 +5,7 @@ Legend: b batch, t time, c channels, n real frames of the whole batch, one clip 
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import batch_norm
 
 
 def valid_mask(lengths_b: Tensor, size: int) -> Tensor:
@@ -34,8 +35,15 @@ class Packing:
 
 
 class MaskedBatchNorm1d(nn.BatchNorm1d):
-    """Batch norm of (b, t, c) whose statistics are those of the real frames; zero in the padding."""
+    """Batch norm of (b, t, c) whose statistics are those of the real frames; zero in the padding.
+
+    One frame, a short word alone in its batch, has no statistics: it is normalised by the running ones.
+    """
 
     def forward(self, x_btc: Tensor, lengths_b: Tensor) -> Tensor:
         packing = Packing(lengths_b, x_btc.shape[1])
-        return packing.unpack(super().forward(packing.pack(x_btc)))
+        x_nc = packing.pack(x_btc)
+        if len(x_nc) > 1:
+            return packing.unpack(super().forward(x_nc))
+        y_nc = batch_norm(x_nc, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return packing.unpack(y_nc)

@@ -37,3 +37,17 @@ def test_batch_norm_sees_real_frames_only():
     expected = (real - real.mean(0)) / (real.var(0, unbiased=False) + 1e-5).sqrt()
     torch.testing.assert_close(torch.cat([o[:n] for o, n in zip(out, LENGTHS, strict=True)]), expected)
     assert (out[0, 3:] == 0).all() and (out[1, 1:] == 0).all()
+
+
+def test_a_single_frame_is_normalised_by_the_running_statistics():
+    norm = MaskedBatchNorm1d(3)
+    torch.manual_seed(0)
+    norm(torch.randn(4, 5, 3) * 2 + 1, torch.tensor([5, 5, 3, 1]))
+    mean, count = norm.running_mean.clone(), norm.num_batches_tracked.clone()
+    x_btc = torch.randn(1, 4, 3, requires_grad=True)
+    found = norm(x_btc, torch.tensor([1]))
+    expected = (x_btc[0, 0] - mean) / (norm.running_var + norm.eps).sqrt()
+    torch.testing.assert_close(found[0, 0], expected)
+    assert not found[0, 1:].any() and torch.equal(norm.running_mean, mean) and norm.num_batches_tracked == count
+    found.sum().backward()
+    assert x_btc.grad[0, 0].abs().sum() > 0
