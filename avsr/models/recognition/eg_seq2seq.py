@@ -186,17 +186,17 @@ class EgSeq2Seq(nn.Module):
     @torch.no_grad()
     def start_from(self, audio: Mapping[str, Tensor], video: Mapping[str, Tensor]) -> None:
         """Takes over the weights of a recogniser of sound and of one of lips: their encoders and decoder layers, the
-        characters' vectors of the first. The layers that join the two begin anew. (AE-MSR names no such start; the
-        authors of TM-seq2seq train their networks so.)
+        characters' vectors of the second, for lips are learnt slowest. The layers that join the two begin anew. (AE-MSR
+        names no such start; the authors of TM-seq2seq train their networks so.)
 
         Raises UsageError when sizes differ.
         """
         for name, own in self.state_dict().items():
             if name.startswith(("decoder.attention.", "decoder.cell.", "decoder.bridge.")):
                 parts = [state.get(name) for state in (audio, video)]
-            elif name.startswith(("mel_input.", "audio.", "decoder.embedding.")):
+            elif name.startswith(("mel_input.", "audio.")):
                 parts = [audio.get(name)]
-            elif name.startswith("video."):
+            elif name.startswith(("video.", "decoder.embedding.")):
                 parts = [video.get(name)]
             else:
                 continue
