@@ -62,6 +62,8 @@ def train_stage(name: str, kind: str, doc: str, argv: Sequence[str] | None) -> i
         systems = selected(conf, args.systems, kind)
         if not systems:
             log.info("%s: this recipe has no system of this stage%s", name, " in --systems" if args.systems else "")
+        for started in conf.start_from:
+            load_system(started, conf.preset)  # a name that is none is refused, not passed over
         known = {system.id for system in systems}
         for starting in (False, True):  # first those that others start from
             wave = [system for system in systems if bool(known & {*conf.start_from.get(system.id, ())}) == starting]

@@ -250,3 +250,5 @@ def test_an_av_network_that_starts_from_a_and_v_attends_as_they_do():
 def test_starting_weights_of_another_size_are_refused():
     with pytest.raises(UsageError, match="start_from: .* does not fit; train the recognisers with the same preset"):
         model_of("av").start_from(model_of("a", units=16).state_dict(), model_of("v").state_dict())
+    with pytest.raises(UsageError, match="start_from: .* does not fit"):
+        model_of("a").start_from(model_of("a").state_dict(), model_of("v").state_dict())

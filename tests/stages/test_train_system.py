@@ -69,6 +69,12 @@ def test_those_that_others_start_from_are_trained_first(tmp_path, monkeypatch):
     assert waves == [["eg_av"], []]
 
 
+def test_a_start_for_a_system_that_is_none_is_refused(tmp_path, capsys):
+    options = [f"--work-dir={tmp_path}", "--set=recognise.start_from={eg_avv: [eg_a, eg_v]}"]
+    assert train_system.train_stage("recognise", "recognise", "", options) == 2
+    assert "no system 'eg_avv'; near names: eg_av" in capsys.readouterr().err
+
+
 @pytest.fixture
 def stage_6(tmp_path, monkeypatch):
     """Runs stage 6 of a work folder in which stages 1 to 3 were run; gives its exit code and what it would train."""

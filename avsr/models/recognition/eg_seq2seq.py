@@ -200,9 +200,11 @@ class EgSeq2Seq(nn.Module):
                 parts = [video.get(name)]
             else:
                 continue
-            if any(part is None or part.shape[1:] != own.shape[1:] for part in parts):
+            fit = all(part is not None and part.shape[1:] == own.shape[1:] for part in parts)
+            weights = torch.cat(parts) if fit and len(parts) > 1 else parts[0]
+            if not fit or weights.shape != own.shape:
                 raise UsageError(f"start_from: {name} does not fit; train the recognisers with the same preset")
-            own.copy_(torch.cat(parts) if len(parts) > 1 else parts[0])
+            own.copy_(weights)
 
     def step(self, tokens_n: Tensor, state: State) -> tuple[Tensor, State]:
         """Previous tokens (BOS at first) -> log-probabilities of the next (n, v) and the state behind them."""
