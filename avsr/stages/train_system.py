@@ -10,7 +10,7 @@ from typing import Any
 
 from avsr import config
 from avsr.errors import AvsrError, UsageError
-from avsr.models.systems import System, load_system, training_conf
+from avsr.models.systems import System, load_system, system_ids, training_conf
 from avsr.noise.lists import NoiseConf
 from avsr.noise.sources import NoiseSources
 from avsr.stages import common
@@ -25,6 +25,7 @@ from avsr.training.many import Job, train_many
 log = logging.getLogger("avsr")
 
 
+MADE_BY = {"enhance": "stage 6 (enhance)", "recognise": "stage 7 (recognise)", "joint": "stage 8 (joint)"}
 BABBLE = {"natural": 0.0, "babble": 1.0, "p_speech": 0.0}  # AE-MSR section 5.1: babble alone
 # What training utterances are mixed with, by protocol. An enhancer learns little from clean speech, so the AE sees
 # 0.9 noisy ones; the paper's literal share is 0.25. Decision: see docs/decisions.md. In recognition the phases of
@@ -45,7 +46,7 @@ class TrainStageConf:
     systems: tuple[str, ...] = ()  # ids of conf/systems/
     preset: str = "base"  # base is the paper's size; small and tiny are narrower
     seeds: int = 1  # how many: --seed, --seed + 1, ...
-    train: dict[str, dict[str, Any]] = field(default_factory=dict)  # overrides of conf/training/, by protocol
+    train: dict[str, dict[str, Any]] = field(default_factory=dict)  # overrides of conf/training/: protocol, then system
     noise: dict[str, dict[str, Any]] = field(default_factory=dict)  # overrides of NOISE, by protocol
     # A recogniser of sound and lips -> the ones of sound and of lips whose weights it starts from. Not in the paper.
     start_from: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -120,11 +121,14 @@ def run_folder(work_dir: Path, system: str, seed: int) -> Path:
 
 
 def train_conf(system: System, overrides: dict, seed: int) -> TrainConf:
-    """The protocol's YAML, overlaid by the system's `train:` and by the recipe's `train: {protocol: ...}`.
+    """The protocol's YAML, overlaid by the system's `train:`, the recipe's `train: {protocol: ...}` and its
+    `train: {system: ...}`.
 
     Raises UsageError for what no protocol or task knows, before any training starts.
     """
-    train = config.merge(system.train, _of_protocol("train", overrides, system.training))
+    protocols = {name: own for name, own in overrides.items() if name not in system_ids()}
+    train = config.merge(system.train, _of_protocol("train", protocols, system.training))
+    train = config.merge(train, overrides.get(system.id, {}))
     conf = training_conf(replace(system, train={**train, "seed": seed}))
     for phase in conf.all_phases():
         phase_options(system.kind, phase)
@@ -142,7 +146,8 @@ def _of_protocol(section: str, overrides: dict, protocol: str) -> dict:
     """What a recipe overrides of a protocol. Raises UsageError where it names one that is not there."""
     for name in overrides:
         if name not in NOISE:
-            raise UsageError(f"{section}: there is no training protocol '{name}'; there is {', '.join(NOISE)}")
+            systems = ", or a system's id" if section == "train" else ""
+            raise UsageError(f"{section}: there is no training protocol '{name}'; there is {', '.join(NOISE)}{systems}")
     return overrides.get(protocol, {})
 
 
@@ -179,18 +184,22 @@ def plan(
 
 def starting_points(system: System, conf: Any, work_dir: Path, seed: int) -> dict[str, Path]:
     """Checkpoints that a system starts from. Joint: the frozen enhancer and the recogniser trained on clean speech.
-    A recogniser that `start_from` names: those of sound and of lips."""
-    audio, video = getattr(conf, "start_from", {}).get(system.id, (None, None))
-    parts = {"audio": (audio, "best.pt"), "video": (video, "best.pt")}
+    A recogniser, alone or joint, that `start_from` names: those of sound and of lips."""
+    parts = {}
     if system.kind == "joint":
         parts = {"enhancer": (system.enhancer, "best.pt"), "recogniser": (system.recogniser, "best-sentences.pt")}
+    if system.id in getattr(conf, "start_from", {}):
+        audio, video = conf.start_from[system.id]
+        parts.pop("recogniser", None)
+        parts |= {"audio": (audio, "best.pt"), "video": (video, "best.pt")}
     found = {}
     for part, (name, file) in parts.items():
-        if name is None:
-            continue
         path = run_folder(work_dir, name, seed) / file
+        if part == "recogniser" and RunFolder(path.parent).done.exists() and not path.exists():
+            raise AvsrError(f"{path} is missing: {name} was trained without a clean phase; "
+                            f"let {system.id} start from others as well: {system.kind}.start_from")  # fmt: skip
         if not path.exists():
-            made_by = "stage 6 (enhance)" if part == "enhancer" else "stage 7 (recognise)"
+            made_by = MADE_BY[load_system(name, conf.preset).kind]
             raise AvsrError(f"{path} is missing: {made_by} makes it for {name}; run that first, seed {seed}")
         found[part] = path
     return found
@@ -207,10 +216,9 @@ def train_one(kind: str, described: dict, train: dict, work_dir: str, device: st
     seed_torch(conf.seed)
     model = build_model(described["model"])
     weights = {part: checkpoint.read(Path(path))["model"] for part, path in start_from.items()}
-    if kind == "joint":
-        for part, path in start_from.items():
-            checkpoint.fill(getattr(model, part), weights[part], Path(path))
-    elif weights:
+    for part in {"enhancer", "recogniser"} & {*start_from}:
+        checkpoint.fill(getattr(model, part), weights[part], Path(start_from[part]))
+    if "audio" in weights:
         model.start_from(weights["audio"], weights["video"])
     task = make_task(kind, model, described, Path(work_dir), conf.seed)
     run_training(model, task, conf, run_folder(work_dir, described["id"], conf.seed), described, device)

@@ -69,3 +69,15 @@ def test_parts_that_do_not_fit_are_refused():
     other.mel_set = "mel_htk"
     with pytest.raises(UsageError, match="needs a recogniser of sound"):
         Joint(other, EgSeq2Seq(EgConf(modality="v", conv=16, audio_fc=16, units=16, embedding=16)))
+
+
+def test_the_recogniser_may_start_from_those_of_sound_and_of_lips_alone_or_joint():
+    joint, sound = joint_of("av"), joint_of("a")
+    lips = EgSeq2Seq(EgConf(modality="v", conv=16, audio_fc=16, units=16, embedding=16))
+    expected = joint_of("av").recogniser
+    expected.start_from(sound.recogniser.state_dict(), lips.state_dict())
+    enhancer = {name: value.clone() for name, value in joint.enhancer.state_dict().items()}
+    torch.nn.init.zeros_(next(sound.enhancer.parameters()))  # which is not taken over
+    joint.start_from(sound.state_dict(), lips.state_dict())
+    torch.testing.assert_close(joint.recogniser.state_dict(), expected.state_dict())
+    torch.testing.assert_close(joint.enhancer.state_dict(), enhancer)

@@ -54,6 +54,24 @@ def test_a_recogniser_may_start_from_those_of_sound_and_of_lips(tmp_path):
     }
     assert job.args["described"]["inputs"] == [*alone.args["described"]["inputs"], "eg_a", "eg_v"]
     assert alone.args["start_from"] == {}
+    assert len(alone.args["train"]["phases"]) > 1
+    assert [phase["name"] for phase in job.args["train"]["phases"]] == ["noisy"]
+
+
+def test_a_joint_recogniser_may_start_from_them_too(tmp_path):
+    for name in ("ae_tcn", "eg_av", "eg_va_tcn", "eg_v"):
+        write_text(tmp_path / f"exp/{name}/seed0/best.pt", "")
+        write_json(tmp_path / f"exp/{name}/seed0/done.json", {"digest": name})
+    with pytest.raises(AvsrError, match=r"eg_av was trained without a clean phase; .*: joint.start_from"):
+        planned(tmp_path, "eg_vav_tcn")
+    conf = TrainStageConf(start_from={"eg_vav_tcn": ("eg_va_tcn", "eg_v")})
+    job = planned(tmp_path, "eg_vav_tcn", conf)
+    parts = {"enhancer": "ae_tcn", "audio": "eg_va_tcn", "video": "eg_v"}
+    assert job.args["start_from"] == {part: f"{tmp_path}/exp/{name}/seed0/best.pt" for part, name in parts.items()}
+    assert job.args["described"]["inputs"] == [*parts.values()]
+    (tmp_path / "exp/eg_va_tcn/seed0/best.pt").unlink()
+    with pytest.raises(AvsrError, match=r"best.pt is missing: stage 8 \(joint\) makes it for eg_va_tcn"):
+        planned(tmp_path, "eg_vav_tcn", conf)
 
 
 def test_those_that_others_start_from_are_trained_first(tmp_path, monkeypatch):

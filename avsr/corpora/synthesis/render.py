@@ -110,7 +110,8 @@ def _mouth(face: Face, x: np.ndarray, y: np.ndarray, state: Mapping[str, float])
     column = np.clip(((x - face.left) * 8).astype(np.int32), 0, len(face.knots_xk) - 1)
     knots = face.knots_xk[column]
     nose, outer_up, inner_up, inner_low, outer_low, chin, neck = (knots[..., k] for k in range(7))
-    near = np.exp(-0.5 * (s / 1.3) ** 4).astype(np.float32)  # the corners and cheeks follow, the ears do not
+    fourth = np.square(s * s)  # numpy takes as long for ** 4 as for all the rest
+    near = np.exp(-0.5 / 1.3**4 * fourth).astype(np.float32)  # the corners and cheeks follow, the ears do not
     arch = np.sqrt(np.clip(1 - s * s, 0, 1))
     opening = np.float32(state["opening"] * OPEN) * scale * arch
     pout = max(0.0, -state["width"])
@@ -123,7 +124,7 @@ def _mouth(face: Face, x: np.ndarray, y: np.ndarray, state: Mapping[str, float])
     low = np.maximum(low, up)
     up_edge = up - (inner_up - outer_up) * thick
     low_edge = low + (outer_low - inner_low) * thick * np.float32(0.8 - 0.35 * state["tuck"])
-    jaw = chin + np.float32(CHIN_SHARE * state["opening"] * OPEN) * scale * np.exp(-0.5 * (s / 1.4) ** 4)
+    jaw = chin + np.float32(CHIN_SHARE * state["opening"] * OPEN) * scale * np.exp(-0.5 / 1.4**4 * fourth)
 
     lines_out = [nose, up_edge, up, low, low_edge, jaw, neck]
     lines_in = [nose, outer_up, inner_up, inner_low, outer_low, chin, neck]

@@ -1,6 +1,6 @@
 """A frozen enhancer in front of a recogniser (AE-MSR section 4.3): rows VA and VAV of its tables."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,14 @@ class Joint(nn.Module):
             batch | {"noisy_mel": self.enhance(batch["noisy_mel"], batch.get("feats"), batch["frames"])}
             for batch in batches
         )
+
+    def start_from(self, audio: Mapping[str, Tensor], video: Mapping[str, Tensor]) -> None:
+        """Starts the recogniser from those of sound and of lips, each alone or behind an enhancer of its own.
+
+        Raises UsageError when sizes differ.
+        """
+        alone = [{name.removeprefix("recogniser."): own for name, own in state.items()} for state in (audio, video)]
+        self.recogniser.start_from(*alone)
 
     def loss(
         self, mel_btf: Tensor, feats_btd: Tensor, frames_b: Tensor, tokens_bl: Tensor, token_lengths_b: Tensor
