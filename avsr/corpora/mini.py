@@ -34,14 +34,12 @@ SAID = {"a": "[['eI]]"}  # the letter; read as text it would be the article
 CHUNK = 20  # utterances of one speaker that a process makes at once
 
 # Voices of espeak-ng that differ clearly, men's (m) and women's (f) in every split. There are only so many, so each of
-# training speaks with two faces, with the second from a vocal tract of another length: men's are shorter, women's
-# longer, for what lies between them is what training lacks.
+# training speaks with two faces: networks that look overfit on few faces before they do on few voices.
 VOICES = {
     "train": ("m1", "f1", "m3", "linda", "adam", "f5", "m8", "shelby", "klatt", "david") * 2,
     "valid": ("edward", "Annie"),
     "test": ("m5", "f4", "m7", "f2"),
 }
-SHORTER, LONGER = 0.93, 1.08  # of vocal tracts, against the voice's own
 WOMEN = ("f1", "f2", "f4", "f5", "linda", "shelby", "Annie")
 # Of each speaker: m01, m02 ... are numbered through all splits.
 SEXES = {f"m{n:02d}": "f" if v in WOMEN else "m" for n, v in enumerate((v for s in SPLITS for v in VOICES[s]), 1)}
@@ -109,20 +107,11 @@ def listing(conf: MiniConf, seed: int) -> tuple[MiniUtterance, ...]:
     for split in SPLITS:
         count = getattr(conf, split)
         speakers = min(count, getattr(conf, f"{split}_speakers"))
-        talkers = [
-            Talker(f"m{number + n + 1:02d}", voice, number + n, _tract(voice, again=voice in VOICES[split][:n]))
-            for n, voice in enumerate(VOICES[split])
-        ]
+        talkers = [Talker(f"m{number + n + 1:02d}", voice, number + n) for n, voice in enumerate(VOICES[split])]
         number += len(talkers)
         for index, name in enumerate(_names(count, taken, seed, split)):
             utterances.append(MiniUtterance(name, talkers[index % speakers], split))
     return tuple(sorted(utterances, key=lambda utt: utt.id))
-
-
-def _tract(voice: str, again: bool) -> float:
-    if not again:
-        return 1.0
-    return LONGER if voice in WOMEN else SHORTER
 
 
 def make_corpus(folder: Path, conf: MiniConf | None = None, seed: int = 0, nj: int = 1) -> MiniCorpus:

@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 TOLERANCE = {"fp32": 1e-3, "bf16": 0.05}  # relative difference from the loss in plain fp32 that is let through
 TIMED_STEPS = 2
+GAIN = 0.95  # what another format than plain fp32 may take of its time: less is chance
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,9 @@ def choose(model: nn.Module, loss: Callable[[], torch.Tensor], conf: TrainConf, 
         log.info("precision: %s %.3f s a step, loss off by %.1e%s", candidate, seconds, off, "" if passed else ": no")
         if passed:
             times[candidate] = seconds
-    chosen = min(times, key=times.get) if times else Precision()
+    chosen = min(times, key=times.get, default=Precision())
+    if times.get(chosen, 0.0) > GAIN * times.get(Precision(), math.inf):
+        chosen = Precision()
     log.info("precision: %s chosen", chosen)
     return chosen
 

@@ -54,8 +54,13 @@ def test_a_recogniser_may_start_from_those_of_sound_and_of_lips(tmp_path):
     }
     assert job.args["described"]["inputs"] == [*alone.args["described"]["inputs"], "eg_a", "eg_v"]
     assert alone.args["start_from"] == {}
-    assert len(alone.args["train"]["phases"]) > 1
-    assert [phase["name"] for phase in job.args["train"]["phases"]] == ["noisy"]
+
+
+def test_what_a_recipe_sets_for_a_system_wins_over_what_it_sets_for_its_protocol():
+    overrides = {"recogniser": {"lr": 2e-3, "batch": 8}, "eg_av": {"lr": 1e-3, "phases": [{"name": "fuse"}]}}
+    of_a, of_av = (train_system.train_conf(load_system(name, "tiny"), overrides, 0) for name in ("eg_a", "eg_av"))
+    assert (of_a.lr, of_a.batch, of_av.lr, of_av.batch) == (2e-3, 8, 1e-3, 8)
+    assert [phase.name for phase in of_av.phases] == ["fuse"] and len(of_a.phases) > 1
 
 
 def test_a_joint_recogniser_may_start_from_them_too(tmp_path):

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
@@ -10,7 +9,7 @@ import numpy as np
 from avsr.corpora.synthesis.face import Face, make_face
 from avsr.corpora.synthesis.motion import Articulation, mouth_curves
 from avsr.corpora.synthesis.render import head_motion, lip_distance, mouth_width, render
-from avsr.corpora.synthesis.voice import Speech, speak
+from avsr.corpora.synthesis.voice import speak
 from avsr.rng import rng
 
 Times = tuple[tuple[float, float, str], ...]  # (start s, end s, name)
@@ -27,13 +26,11 @@ SLICE = 5  # frames: clips are as long as a whole number of them
 
 @dataclass(frozen=True)
 class Talker:
-    """A speaker: a voice of espeak-ng, a variant of the face, and how long the vocal tract is against the voice's own:
-    1.08 lowers all resonances, and the pitch, by 8 %."""
+    """A speaker: a voice of espeak-ng and a variant of the face."""
 
     name: str
     voice: str
     face: int
-    tract: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ def make_clip(
     """Speaks and shows a sentence of (word, how to say it) pairs; `key` (seed, utterance) seeds all its chances."""
     chance = rng(*key, "voice")
     speed, pitch, gap = (int(chance.integers(*limits)) for limits in (SPEED, PITCH, GAP))
-    speech = _of_tract(speak(words, talker.voice, round(speed * talker.tract), pitch, gap), talker.tract)
+    speech = speak(words, talker.voice, speed, pitch, gap)
     spoken = len(speech.wave) / speech.rate
     frames = SLICE * int(np.ceil((spoken + 2 * QUIET) * picture.fps / SLICE))
     start = QUIET + chance.uniform() * (frames / picture.fps - spoken - 2 * QUIET)
@@ -105,19 +102,6 @@ def make_clip(
 @lru_cache(maxsize=2)
 def _face(number: int, picture: Picture) -> Face:
     return make_face(number, picture.width, picture.height, picture.amplitude)
-
-
-def _of_tract(speech: Speech, tract: float) -> Speech:
-    """Played more slowly by the factor `tract`."""
-    from scipy.signal import resample_poly
-
-    if tract == 1:
-        return speech
-    up, down = Fraction(tract).limit_denominator(100).as_integer_ratio()
-    words, phones = (
-        tuple((start * tract, end * tract, name) for start, end, name in part) for part in (speech.words, speech.phones)
-    )
-    return Speech(resample_poly(speech.wave, up, down), speech.rate, words, phones)
 
 
 def _sound(speech: np.ndarray, rate: int, place: int, samples: int, chance: np.random.Generator) -> np.ndarray:
