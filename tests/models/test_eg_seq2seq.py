@@ -247,6 +247,19 @@ def test_an_av_network_that_starts_from_a_and_v_attends_as_they_do():
             assert of_both.std() > 0
 
 
+@pytest.mark.parametrize("learn", [True, False])
+def test_characters_vectors_are_drawn_alike_for_all_modalities_and_may_stay(learn):
+    vectors = []
+    for modality in ("a", "v", "av"):
+        torch.manual_seed(3)
+        model = model_of(modality, learn_embedding=learn)
+        vectors.append(model.decoder.embedding.weight)
+        assert vectors[-1].requires_grad is learn and torch.equal(vectors[-1], vectors[0])
+    mel, feats, frames, tokens, lengths = example([6, 4], [3, 3])
+    model.loss(mel, feats, frames, tokens, lengths)[0].backward()
+    assert (vectors[-1].grad is not None) is learn and model.decoder.output.weight.grad.abs().sum() > 0
+
+
 def test_starting_weights_of_another_size_are_refused():
     with pytest.raises(UsageError, match="start_from: .* does not fit; train the recognisers with the same preset"):
         model_of("av").start_from(model_of("a", units=16).state_dict(), model_of("v").state_dict())

@@ -51,6 +51,13 @@ def test_trials_leave_no_trace_and_take_the_fastest(model, monkeypatch):
     assert all(p.grad is None and p.is_contiguous() for p in model.parameters())
 
 
+@pytest.mark.parametrize(("seconds", "taken"), [(1.93, False), (1.85, True)])
+def test_a_gain_that_may_be_chance_is_none(model, monkeypatch, seconds, taken):
+    monkeypatch.setattr(precision, "has_bf16", lambda device: False)
+    monkeypatch.setattr(precision, "step_seconds", lambda m, lo, c, d: seconds if c.channels_last else 2.0)
+    assert choose(model, loss_of(model), TrainConf(), CPU).channels_last is taken
+
+
 def test_a_format_with_another_loss_is_not_taken(model, monkeypatch, caplog):
     caplog.set_level("INFO", "avsr")
     monkeypatch.setattr(precision, "has_bf16", lambda device: True)

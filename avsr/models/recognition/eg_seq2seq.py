@@ -35,6 +35,9 @@ class EgConf:
     audio_fc: int = 512
     units: int = 128  # of every EleAtt-GRU, for each direction
     embedding: int = 256
+    # false: the characters' vectors stay as they were drawn, which a seed does alike for all modalities; so trained
+    # recognisers of sound and of lips fit together (start_from). The paper's are learnt.
+    learn_embedding: bool = True
     dropout: float = 0.1
     cell: Cell = "eleatt"
     # The paper never says bidirectional; all encoders of the authors' code are. false is the literal reading.
@@ -95,6 +98,7 @@ class Decoder(nn.Module):
         units = conf.units
         self.embedding = nn.Embedding(conf.classes, conf.embedding)
         nn.init.uniform_(self.embedding.weight, -1.0, 1.0)
+        self.embedding.requires_grad_(conf.learn_embedding)
         # The paper's text does not mention attention; its code has Luong's, with the context fed to the next step.
         self.attention = LuongAttention(stack, memory, units, conf.attention_scale)
         self.cell = EleAttCell(conf.embedding + units, units, stack, conf.cell)
@@ -154,13 +158,13 @@ class EgSeq2Seq(nn.Module):
         self.conf = conf
         self.audio_input = "a" in conf.modality
         self.video_input = "feats" if "v" in conf.modality else None
+        # Made first: from the same seed the characters' vectors are drawn alike, whatever the modalities.
+        self.decoder = Decoder(conf, len(conf.modality), conf.units * (2 if conf.bidirectional else 1))
         if self.audio_input:
             self.mel_input = MelInput(conf.mels, conf.input_transform)
             self.audio = AudioEncoder(conf)
         if self.video_input:
             self.video = EleAttGRU(conf.video, conf.units, 2, conf.bidirectional, conf.cell, conf.dropout)
-        memory = conf.units * (2 if conf.bidirectional else 1)
-        self.decoder = Decoder(conf, len(conf.modality), memory)
 
     def fit_statistics(self, batches: Iterable[dict]) -> None:
         """Sets the input transform's statistics from training batches (their `noisy_mel` and `frames`)."""
@@ -186,8 +190,8 @@ class EgSeq2Seq(nn.Module):
     @torch.no_grad()
     def start_from(self, audio: Mapping[str, Tensor], video: Mapping[str, Tensor]) -> None:
         """Takes over the weights of a recogniser of sound and of one of lips: their encoders and decoder layers, the
-        characters' vectors of the second, for lips are learnt slowest. The layers that join the two begin anew. (AE-MSR
-        names no such start; the authors of TM-seq2seq train their networks so.)
+        characters' vectors of the second, for lips are learnt slowest (learn_embedding false: both have the same). The
+        layers that join the two begin anew. (AE-MSR names no such start; the authors of TM-seq2seq train theirs so.)
 
         Raises UsageError when sizes differ.
         """
