@@ -65,15 +65,17 @@ def train_stage(name: str, kind: str, doc: str, argv: Sequence[str] | None) -> i
             log.info("%s: this recipe has no system of this stage%s", name, " in --systems" if args.systems else "")
         for started in conf.start_from:
             load_system(started, conf.preset)  # a name that is none is refused, not passed over
+        if systems and kind != "enhance":
+            say_transcripts(args.work_dir)
         known = {system.id for system in systems}
         for starting in (False, True):  # first those that others start from
             wave = [system for system in systems if bool(known & {*conf.start_from.get(system.id, ())}) == starting]
-            train_wave(wave, conf, args, kind)
+            train_wave(wave, conf, args)
 
     return common.run(parser, body, list(argv) if argv is not None else None)
 
 
-def train_wave(systems: list[System], conf: TrainStageConf, args: argparse.Namespace, kind: str) -> None:
+def train_wave(systems: list[System], conf: TrainStageConf, args: argparse.Namespace) -> None:
     """Trains systems that do not wait for each other, all seeds, --nj side by side."""
     jobs = [
         plan(system, conf, args.work_dir, seed, args.device, inputs_of(system, conf, args.work_dir, seed))
@@ -86,8 +88,6 @@ def train_wave(systems: list[System], conf: TrainStageConf, args: argparse.Names
         return
     for split in SPLITS[:2]:
         NoiseSources(args.work_dir, split)  # says what stage 4 has not made, before a training starts
-    if kind != "enhance":
-        say_transcripts(args.work_dir)
     train_many(todo, args.nj)
 
 

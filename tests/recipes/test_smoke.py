@@ -58,7 +58,7 @@ def test_second_run_finds_all_done(root, mini):
     before = {path: path.stat().st_mtime_ns for path in mini.rglob("*.h5")}
     again = run(root, "--preset", "smoke", "--work-dir", mini, "--nj", 2)
     assert again.returncode == 0
-    assert "trained before" in again.stdout and "16 measurements, 16 done before" in again.stdout
+    assert "trained before" in again.stdout and "21 measurements, 21 done before" in again.stdout
     assert "RESULTS.md: written before" in again.stdout
     assert before and {path: path.stat().st_mtime_ns for path in mini.rglob("*.h5")} == before
 

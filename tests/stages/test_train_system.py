@@ -82,6 +82,7 @@ def test_a_joint_recogniser_may_start_from_them_too(tmp_path):
 def test_those_that_others_start_from_are_trained_first(tmp_path, monkeypatch):
     waves = []
     monkeypatch.setattr(train_system, "train_wave", lambda systems, *rest: waves.append([one.id for one in systems]))
+    monkeypatch.setattr(train_system, "say_transcripts", lambda work_dir: None)
     config = tmp_path / "conf.yaml"
     config.write_text("recognise: {preset: tiny, systems: [eg_av, eg_a, eg_v], start_from: {eg_av: [eg_a, eg_v]}}\n")
     options = [f"--work-dir={tmp_path}", f"--config={config}"]
