@@ -23,6 +23,18 @@ class StackedLinear(nn.Module):
         return torch.baddbmm(self.bias, x_kni, self.weight.mT)
 
 
+class StackedEmbedding(nn.Module):
+    """`stack` tables of character vectors: tokens (...) -> (k, ..., width)."""
+
+    def __init__(self, stack: int, classes: int, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(stack, classes, width))
+        nn.init.uniform_(self.weight, -1.0, 1.0)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return torch.stack([nn.functional.embedding(tokens, table) for table in self.weight])
+
+
 class LuongAttention(nn.Module):
     """Scores are the dot products of the query with the memory projected to its width, without bias.
 

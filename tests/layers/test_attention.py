@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from avsr.layers.attention import LuongAttention
+from avsr.layers.attention import LuongAttention, StackedEmbedding
 
 
 @pytest.mark.parametrize(("scaled", "divisor"), [(False, 1.0), (True, 2.0)])
@@ -26,3 +26,16 @@ def test_is_a_softmax_of_dot_products_over_the_real_frames(scaled, divisor):
             torch.testing.assert_close(out[k, n], expected)
             torch.testing.assert_close(weights[k, b, n % 2, : lengths[b]], alpha)
             assert (weights[k, b, n % 2, lengths[b] :] == 0).all()
+
+
+def test_stacked_embedding_reads_each_table_and_learns_only_what_was_read():
+    embedding = StackedEmbedding(stack=2, classes=5, width=3).double()
+    tokens = torch.tensor([[4, 0], [4, 2]])
+    out = embedding(tokens)
+    assert out.shape == (2, 2, 2, 3)
+    for k, row, column in ((0, 0, 0), (1, 0, 1), (1, 1, 1)):
+        assert torch.equal(out[k, row, column], embedding.weight[k, tokens[row, column]])
+    out[1].sum().backward()
+    read = torch.tensor([1.0, 0.0, 1.0, 0.0, 2.0], dtype=torch.float64)  # how often each token of the second table
+    assert torch.equal(embedding.weight.grad[1], read.unsqueeze(1).expand(5, 3))
+    assert (embedding.weight.grad[0] == 0).all()

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from avsr.errors import UsageError
-from avsr.layers.attention import LuongAttention, StackedLinear
+from avsr.layers.attention import LuongAttention, StackedEmbedding, StackedLinear
 from avsr.layers.eleatt_gru import Cell, EleAttCell, EleAttGRU
 from avsr.layers.masking import valid_mask
 from avsr.layers.mel_input import MelInput, Transform
@@ -35,9 +35,9 @@ class EgConf:
     audio_fc: int = 512
     units: int = 128  # of every EleAtt-GRU, for each direction
     embedding: int = 256
-    # false: the characters' vectors stay as they were drawn, which a seed does alike for all modalities; so trained
-    # recognisers of sound and of lips fit together (start_from). The paper's are learnt.
-    learn_embedding: bool = True
+    # false: each modality's decoder layer reads the characters through vectors of its own, so that layers trained apart
+    # fit together (start_from). The paper's layers share them.
+    share_embedding: bool = True
     dropout: float = 0.1
     cell: Cell = "eleatt"
     # The paper never says bidirectional; all encoders of the authors' code are. false is the literal reading.
@@ -90,22 +90,17 @@ class AudioEncoder(nn.Module):
         return self.gru2(self.fc_out(x_btc), frames_b)
 
 
-class Decoder(nn.Module):
-    """Character probabilities from the memories of `stack` modalities."""
+class ModalityLayers(nn.Module):
+    """The decoder's first layer, one of each of `stack` modalities: reads characters, attends to the memory."""
 
     def __init__(self, conf: EgConf, stack: int, memory: int):
         super().__init__()
         units = conf.units
-        self.embedding = nn.Embedding(conf.classes, conf.embedding)
-        nn.init.uniform_(self.embedding.weight, -1.0, 1.0)
-        self.embedding.requires_grad_(conf.learn_embedding)
+        self.embedding = StackedEmbedding(1 if conf.share_embedding else stack, conf.classes, conf.embedding)
         # The paper's text does not mention attention; its code has Luong's, with the context fed to the next step.
         self.attention = LuongAttention(stack, memory, units, conf.attention_scale)
         self.cell = EleAttCell(conf.embedding + units, units, stack, conf.cell)
         self.bridge = StackedLinear(stack, memory, units)
-        self.joint = EleAttCell(stack * units, units, cell=conf.cell)
-        self.dropout = nn.Dropout(conf.dropout)
-        self.output = nn.Linear(units, conf.classes)
 
     def memory(self, encoded: list[tuple[Tensor, Tensor]], frames_b: Tensor) -> Memory:
         """From each encoder's outputs (b, t, e) and final states (b, e)."""
@@ -115,21 +110,32 @@ class Decoder(nn.Module):
         start_kbu = torch.tanh(self.bridge(torch.stack([final for _, final in encoded])))
         return Memory(self.attention.keys(memory_kbte), penalty_bt.to(memory_kbte.dtype), start_kbu)
 
+    def forward(self, embedded_kne: Tensor, state: State) -> tuple[State, Tensor]:
+        """One step: new state (joint layer untouched) and attention weights (k, b, j, t)."""
+        x_kne = torch.cat([embedded_kne.expand(len(state.c), -1, -1), state.c], dim=-1)
+        h_knu = self.cell.step(x_kne, state.h)
+        c_knu, weights = self.attention(h_knu, state.memory.keys, state.memory.penalty)
+        return state._replace(h=h_knu, c=c_knu), weights
+
+
+class Decoder(nn.Module):
+    """Character probabilities from the memories of `stack` modalities."""
+
+    def __init__(self, conf: EgConf, stack: int, memory: int):
+        super().__init__()
+        self.layers = ModalityLayers(conf, stack, memory)
+        self.joint = EleAttCell(stack * conf.units, conf.units, cell=conf.cell)
+        self.dropout = nn.Dropout(conf.dropout)
+        self.output = nn.Linear(conf.units, conf.classes)
+
     def start(self, memory: Memory) -> State:
         rows = torch.arange(memory.start.shape[1], device=memory.start.device)
         zero_knu = torch.zeros_like(memory.start)
         return State(memory, memory.start, zero_knu, zero_knu[:1], rows)
 
-    def attend(self, embedded_ne: Tensor, state: State) -> tuple[State, Tensor]:
-        """One step of the modalities' layers: new state (joint layer untouched) and attention weights (k, b, j, t)."""
-        x_kne = torch.cat([embedded_ne.expand(len(state.c), -1, -1), state.c], dim=-1)
-        h_knu = self.cell.step(x_kne, state.h)
-        c_knu, weights = self.attention(h_knu, state.memory.keys, state.memory.penalty)
-        return state._replace(h=h_knu, c=c_knu), weights
-
     def step(self, tokens_n: Tensor, state: State) -> tuple[Tensor, State]:
         """Log-probabilities (n, v) after the given previous tokens."""
-        state, _ = self.attend(self.embedding(tokens_n), state)
+        state, _ = self.layers(self.layers.embedding(tokens_n), state)
         joint = self.joint.step(torch.cat(state.c.unbind(), dim=-1).unsqueeze(0), state.joint)
         return self.output(joint[0]).log_softmax(dim=-1), state._replace(joint=joint)
 
@@ -139,8 +145,8 @@ class Decoder(nn.Module):
         The joint layer feeds nothing back, so it runs over the whole sequence afterwards.
         """
         state, contexts, weights = self.start(memory), [], []
-        for embedded_be in self.embedding(inputs_bl).unbind(1):
-            state, weights_kbjt = self.attend(embedded_be, state)
+        for embedded_kbe in self.layers.embedding(inputs_bl).unbind(2):
+            state, weights_kbjt = self.layers(embedded_kbe, state)
             contexts.append(torch.cat(state.c.unbind(), dim=-1))
             weights.append(weights_kbjt)
         joint_lbu = self.joint(torch.stack(contexts).unsqueeze(0))[0]
@@ -158,13 +164,13 @@ class EgSeq2Seq(nn.Module):
         self.conf = conf
         self.audio_input = "a" in conf.modality
         self.video_input = "feats" if "v" in conf.modality else None
-        # Made first: from the same seed the characters' vectors are drawn alike, whatever the modalities.
-        self.decoder = Decoder(conf, len(conf.modality), conf.units * (2 if conf.bidirectional else 1))
         if self.audio_input:
             self.mel_input = MelInput(conf.mels, conf.input_transform)
             self.audio = AudioEncoder(conf)
         if self.video_input:
             self.video = EleAttGRU(conf.video, conf.units, 2, conf.bidirectional, conf.cell, conf.dropout)
+        memory = conf.units * (2 if conf.bidirectional else 1)
+        self.decoder = Decoder(conf, len(conf.modality), memory)
 
     def fit_statistics(self, batches: Iterable[dict]) -> None:
         """Sets the input transform's statistics from training batches (their `noisy_mel` and `frames`)."""
@@ -181,7 +187,7 @@ class EgSeq2Seq(nn.Module):
         if self.training and len(encoded) > 1 and self.conf.modality_dropout > 0:
             encoded = withhold(encoded, self.conf.modality_dropout)
         with torch.autocast(frames_b.device.type, enabled=False):
-            return self.decoder.memory(encoded, frames_b)
+            return self.decoder.layers.memory(encoded, frames_b)
 
     def start(self, memory: Memory) -> State:
         """The state before BOS, one hypothesis an utterance."""
@@ -189,18 +195,20 @@ class EgSeq2Seq(nn.Module):
 
     @torch.no_grad()
     def start_from(self, audio: Mapping[str, Tensor], video: Mapping[str, Tensor]) -> None:
-        """Takes over the weights of a recogniser of sound and of one of lips: their encoders and decoder layers, the
-        characters' vectors of the second, for lips are learnt slowest (learn_embedding false: both have the same). The
-        layers that join the two begin anew. (AE-MSR names no such start; the authors of TM-seq2seq train theirs so.)
+        """Takes over the weights of a recogniser of sound and of one of lips: encoders, decoder layers and characters'
+        vectors (where they are shared those of lips, which are learnt slowest). The layers that join the two begin
+        anew. (AE-MSR names no such start; the authors of TM-seq2seq train theirs so.)
 
         Raises UsageError when sizes differ.
         """
         for name, own in self.state_dict().items():
-            if name.startswith(("decoder.attention.", "decoder.cell.", "decoder.bridge.")):
+            if name == "decoder.layers.embedding.weight":
+                parts = [state.get(name) for state in (audio, video)[-len(own) :]]
+            elif name.startswith("decoder.layers."):
                 parts = [state.get(name) for state in (audio, video)]
             elif name.startswith(("mel_input.", "audio.")):
                 parts = [audio.get(name)]
-            elif name.startswith(("video.", "decoder.embedding.")):
+            elif name.startswith("video."):
                 parts = [video.get(name)]
             else:
                 continue
