@@ -167,19 +167,23 @@ def _recipe(path: Path) -> str:
     """The systems and the training overrides that a recipe's preset names, over the recipe's own defaults."""
     defaults = path.parent / "recipe.yaml"
     data = merge(read_yaml(defaults) if defaults.is_file() else {}, read_yaml(path))
-    named, protocols = [], []
+    named, trained = [], []
     for stage in ("pretrain", "enhance", "recognise", "joint"):
         section = data.get(stage) or {}
         for name in section.get("systems", ()):
             build_meta(load_system(name, section.get("preset", "base"), (), recipe_folders("systems")))
             named.append(name)
-        for protocol, overrides in section.get("train", {}).items():
-            file = CONF / "training" / f"{protocol}.yaml"
-            conf = build(TrainConf, merge(read_yaml(file), overrides), f"{path.name}: {stage}.train.{protocol}")
+        train = section.get("train", {})
+        for name, overrides in train.items():
+            if name in system_ids(recipe_folders("systems")):
+                conf = training_conf(load_system(name), recipe_folders("training"), train)
+            else:
+                file = CONF / "training" / f"{name}.yaml"
+                conf = build(TrainConf, merge(read_yaml(file), overrides), f"{path.name}: {stage}.train.{name}")
             for phase in conf.all_phases():
                 phase_options("lipread" if stage == "pretrain" else stage, phase)
-            protocols.append(protocol)
-    return f"{len(named)} systems; training of {', '.join(protocols) or 'none'} overridden"
+            trained.append(name)
+    return f"{len(named)} systems; training of {', '.join(trained) or 'none'} overridden"
 
 
 def build_meta(system: System) -> nn.Module:

@@ -6,7 +6,7 @@ it); `extends: <id>` starts from another system; a joint system names its `enhan
 """
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -76,11 +76,15 @@ def model_options(system: System, folders: Sequence[Path] = ()) -> dict[str, Any
     return {"type": "joint", **{part: model_options(one, folders) for part, one in parts.items()}}
 
 
-def training_conf(system: System, folders: Sequence[Path] = ()) -> TrainConf:
-    """The system's training protocol overlaid by its own `train`. UsageError when there is no such protocol."""
+def training_conf(system: System, folders: Sequence[Path] = (), recipe: Mapping[str, dict] | None = None) -> TrainConf:
+    """The system's training protocol overlaid by its own `train`, then by what a recipe's `train:` says for the
+    protocol, then for the system. UsageError when there is no such protocol."""
     file = f"{system.training}.yaml"
     path = next((Path(f) / file for f in folders if (Path(f) / file).is_file()), CONF / "training" / file)
-    return build(TrainConf, merge(read_yaml(path), system.train), f"system {system.id}: {path.name}")
+    data = merge(read_yaml(path), system.train)
+    for name in (system.training, system.id):
+        data = merge(data, (recipe or {}).get(name, {}))
+    return build(TrainConf, data, f"system {system.id}: {path.name}")
 
 
 def _joint_model(name: str, data: dict, preset: str, folders: Sequence[Path]) -> dict:

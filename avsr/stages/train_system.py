@@ -25,7 +25,12 @@ from avsr.training.many import Job, train_many
 log = logging.getLogger("avsr")
 
 
-MADE_BY = {"enhance": "stage 6 (enhance)", "recognise": "stage 7 (recognise)", "joint": "stage 8 (joint)"}
+MADE_BY = {
+    "lipread": "stage 5 (pretrain)",
+    "enhance": "stage 6 (enhance)",
+    "recognise": "stage 7 (recognise)",
+    "joint": "stage 8 (joint)",
+}
 BABBLE = {"natural": 0.0, "babble": 1.0, "p_speech": 0.0}  # AE-MSR section 5.1: babble alone
 # What training utterances are mixed with, by protocol. An enhancer learns little from clean speech, so the AE sees
 # 0.9 noisy ones; the paper's literal share is 0.25. Decision: see docs/decisions.md. In recognition the phases of
@@ -121,15 +126,16 @@ def run_folder(work_dir: Path, system: str, seed: int) -> Path:
 
 
 def train_conf(system: System, overrides: dict, seed: int) -> TrainConf:
-    """The protocol's YAML, overlaid by the system's `train:`, the recipe's `train: {protocol: ...}` and its
-    `train: {system: ...}`.
+    """The system's training as its protocol, its YAML and the recipe's `train:` make it.
 
     Raises UsageError for what no protocol or task knows, before any training starts.
     """
-    protocols = {name: own for name, own in overrides.items() if name not in system_ids()}
-    train = config.merge(system.train, _of_protocol("train", protocols, system.training))
-    train = config.merge(train, overrides.get(system.id, {}))
-    conf = training_conf(replace(system, train={**train, "seed": seed}))
+    for name in overrides:
+        if name not in system_ids():
+            _check_protocol("train", name, ", or a system's id")
+        elif load_system(name).kind != system.kind:
+            raise UsageError(f"train: {name} is trained by {MADE_BY[load_system(name).kind]}")
+    conf = replace(training_conf(system, recipe=overrides), seed=seed)
     for phase in conf.all_phases():
         phase_options(system.kind, phase)
     return conf
@@ -138,17 +144,15 @@ def train_conf(system: System, overrides: dict, seed: int) -> TrainConf:
 def noise_conf(system: System, overrides: dict) -> NoiseConf:
     """What is mixed in by the system's protocol: NOISE, overlaid by the recipe's `noise: {protocol: ...}`."""
     name = system.training
-    data = config.merge(config.to_dict(NOISE[name]), _of_protocol("noise", overrides, name))
+    for protocol in overrides:
+        _check_protocol("noise", protocol)
+    data = config.merge(config.to_dict(NOISE[name]), overrides.get(name, {}))
     return config.build(NoiseConf, data, f"noise.{name}")
 
 
-def _of_protocol(section: str, overrides: dict, protocol: str) -> dict:
-    """What a recipe overrides of a protocol. Raises UsageError where it names one that is not there."""
-    for name in overrides:
-        if name not in NOISE:
-            systems = ", or a system's id" if section == "train" else ""
-            raise UsageError(f"{section}: there is no training protocol '{name}'; there is {', '.join(NOISE)}{systems}")
-    return overrides.get(protocol, {})
+def _check_protocol(section: str, name: str, others: str = "") -> None:
+    if name not in NOISE:
+        raise UsageError(f"{section}: there is no training protocol '{name}'; there is {', '.join(NOISE)}{others}")
 
 
 def plan(

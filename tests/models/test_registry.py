@@ -180,6 +180,20 @@ def test_check_reads_recipes(tmp_path, monkeypatch, capsys, text, message):
     assert [message in line for line in lines if line.startswith("FAILED")] == [True]
 
 
+@pytest.mark.parametrize("path", sorted(listing.EGS.glob("*/conf/*.yaml")), ids=lambda path: path.parts[-3] + path.stem)
+def test_every_recipe_names_systems_and_training_that_there_are(path):
+    systems, training = listing._recipe(path).split("; ")
+    assert int(systems.split()[0]) > 0 and training.endswith(" overridden")
+
+
+def test_check_reads_what_a_recipe_sets_for_one_system(tmp_path):
+    write(tmp_path, "good", "recognise: {train: {recogniser: {batch: 8}, eg_av: {lr: 1e-3, phases: [{name: fuse}]}}}")
+    assert listing._recipe(tmp_path / "good.yaml") == "0 systems; training of recogniser, eg_av overridden"
+    write(tmp_path, "bad", "recognise: {train: {eg_av: {lrr: 1e-3}}}")
+    with pytest.raises(UsageError, match="system eg_av: recogniser.yaml: unknown key 'lrr'"):
+        listing._recipe(tmp_path / "bad.yaml")
+
+
 def test_systems_are_read_without_torch():
     code = "import sys, avsr.models.systems as s; s.load_system('mhca_avcrn'); print('torch' in sys.modules)"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

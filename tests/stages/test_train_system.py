@@ -2,7 +2,7 @@
 
 import pytest
 
-from avsr.errors import AvsrError
+from avsr.errors import AvsrError, UsageError
 from avsr.models.systems import load_system
 from avsr.stages import train_system
 from avsr.stages.train_system import TrainStageConf, inputs_of, plan
@@ -61,6 +61,11 @@ def test_what_a_recipe_sets_for_a_system_wins_over_what_it_sets_for_its_protocol
     of_a, of_av = (train_system.train_conf(load_system(name, "tiny"), overrides, 0) for name in ("eg_a", "eg_av"))
     assert (of_a.lr, of_a.batch, of_av.lr, of_av.batch) == (2e-3, 8, 1e-3, 8)
     assert [phase.name for phase in of_av.phases] == ["fuse"] and len(of_a.phases) > 1
+
+
+def test_what_a_recipe_sets_for_a_system_of_another_stage_is_refused():
+    with pytest.raises(UsageError, match=r"train: ae_tcn is trained by stage 6 \(enhance\)"):
+        train_system.train_conf(load_system("eg_av", "tiny"), {"ae_tcn": {"lr": 1e-3}}, 0)
 
 
 def test_a_joint_recogniser_may_start_from_them_too(tmp_path):
