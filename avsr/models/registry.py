@@ -29,6 +29,21 @@ KINDS = {
     "joint": "joint",
 }
 
+# The pictures that a network of each type sees, as its `video_input` says; a recogniser of sound sees none.
+VIDEO = {
+    "audio_only_crn": None,
+    "mhca_avcrn": "crop80",
+    "ae": "feats",
+    "p3d50": "crop112",
+    "eg_seq2seq": "feats",
+    "joint": "feats",
+}
+
+
+def video_of(model: Mapping[str, Any]) -> str | None:
+    """What a system's `model` sees (crop80, crop112, feats), read without loading a network."""
+    return VIDEO[model["type"]] if model.get("modality") != "a" else None
+
 
 def model_class(kind: str) -> type:
     """The class of a model type. Raises UsageError for an unknown one."""

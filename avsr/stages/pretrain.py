@@ -50,12 +50,14 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
 
         checkpoints.read(args.frontend, conf.system)  # says what is wrong with it before any process is started
     checkpoint = args.frontend or train_frontend(args, conf)
+    # Not where the work folder lies: it may be moved, or be named differently another time.
+    name = args.frontend.name if args.frontend else str(checkpoint.relative_to(args.work_dir))
     for split in SPLITS:
         worker_args = (crops[split].folder, checkpoint, args.device)
         key = ["features 1", crops[split].digest, fingerprint([checkpoint])]
         out = args.work_dir / "dump" / "video_feats"
         stage.process(
-            crops[split].keys(), make_extractor, worker_args, out, {split: {"frontend": str(checkpoint)}}, key
+            crops[split].keys(), make_extractor, worker_args, out, {split: {"frontend": name}}, key
         )
 
 
@@ -72,6 +74,7 @@ def train_frontend(args: argparse.Namespace, conf: PretrainConf) -> Path:
     system = load_system(conf.system, conf.preset)
     system = replace(system, model={**system.model, "classes": len(words)})
     inputs = [args.work_dir / "dump" / "video" / split / "crop112" for split in ("train", "valid")]
+    inputs += [args.work_dir / "data" / split / "ctm" for split in ("train", "valid")]
     job = plan(system, conf, args.work_dir, args.seed, args.device, inputs, {"window": conf.window})
     log.info("%s (%s): %d words", system.name, conf.preset, len(words))
     best = run_folder(args.work_dir, system.id, args.seed) / "best.pt"

@@ -31,14 +31,13 @@ def _given(work_dir: Path) -> list[str]:
     noises = _read(work_dir / "data" / "noise_splits.json")
     corpus = {f"{TALKERS}-{utt}" for utt in read_table(work_dir / "data" / "others" / "utt2spk", required=False)}
     talkers = {key for key, row in noises.get("recordings", {}).items() if row["type"] == TALKERS}
-    frontend = Path(
-        _read(work_dir / "dump" / "video_feats" / "test" / "store.json").get("meta", {}).get("frontend", "")
-    )
+    meta = _read(work_dir / "dump" / "video_feats" / "test" / "store.json").get("meta", {})
+    frontend = meta.get("frontend", "")  # of this work folder, or the bare name of a file from elsewhere
     given = {
         "corpus-dir": not (work_dir / "corpus" / "splits.json").exists(),  # the mini recipe makes its own there
         "noise-dir": noises.get("noise", "synthetic") != "synthetic",
         "speech-dir": bool(talkers - corpus),
-        "frontend": frontend.name != "" and not work_dir.joinpath("exp", *frontend.parts[-3:]).exists(),
+        "frontend": frontend != "" and not frontend.startswith("exp/"),
     }
     return [option for option, yes in given.items() if yes]
 

@@ -1,6 +1,7 @@
 """Trainings of systems, as stages 5 to 8 start them, each in a process of its own."""
 
 import argparse
+import hashlib
 import json
 import logging
 from collections.abc import Sequence
@@ -10,9 +11,11 @@ from typing import Any
 
 from avsr import config
 from avsr.errors import AvsrError, UsageError
+from avsr.models.registry import video_of
 from avsr.models.systems import System, load_system, system_ids, training_conf
 from avsr.noise.lists import NoiseConf
 from avsr.noise.sources import NoiseSources
+from avsr.rng import rng
 from avsr.stages import common
 from avsr.stages.prepare import SPLITS
 from avsr.storage.arrays import Store
@@ -25,6 +28,7 @@ from avsr.training.many import Job, train_many
 log = logging.getLogger("avsr")
 
 
+STAGES = ("enhance", "recognise", "joint")  # sections of the configuration
 MADE_BY = {
     "lipread": "stage 5 (pretrain)",
     "enhance": "stage 6 (enhance)",
@@ -65,11 +69,11 @@ def train_stage(name: str, kind: str, doc: str, argv: Sequence[str] | None) -> i
 
     def body(args: argparse.Namespace, stage: common.Stage) -> None:
         conf = stage.conf(TrainStageConf)
-        systems = selected(conf, args.systems, kind)
-        if not systems:
-            log.info("%s: this recipe has no system of this stage%s", name, " in --systems" if args.systems else "")
         for started in conf.start_from:
             load_system(started, conf.preset)  # a name that is none is refused, not passed over
+        systems = selected(conf, wanted(args) if args.systems else conf.systems, kind)
+        if not systems:
+            log.info("%s: this recipe has no system of this stage%s", name, " in --systems" if args.systems else "")
         if systems and kind != "enhance":
             say_transcripts(args.work_dir)
         known = {system.id for system in systems}
@@ -82,13 +86,18 @@ def train_stage(name: str, kind: str, doc: str, argv: Sequence[str] | None) -> i
 
 def train_wave(systems: list[System], conf: TrainStageConf, args: argparse.Namespace) -> None:
     """Trains systems that do not wait for each other, all seeds, --nj side by side."""
-    jobs = [
-        plan(system, conf, args.work_dir, seed, args.device, inputs_of(system, conf, args.work_dir, seed))
-        for seed in range(args.seed, args.seed + conf.seeds)
-        for system in systems
-    ]
     number, count = args.shard
-    todo = [job for job in jobs[number - 1 :: count] if job is not None]
+    runs = [(system, seed) for seed in range(args.seed, args.seed + conf.seeds) for system in systems]
+    todo = []
+    for system, seed in runs[number - 1 :: count]:
+        try:
+            inputs = inputs_of(system, conf, args.work_dir, seed)
+            todo.append(plan(system, conf, args.work_dir, seed, args.device, inputs))
+        except AvsrError as error:
+            if count == 1:
+                raise
+            raise AvsrError(f"{error}; if another part of --shard trains it, run this part again after that") from None
+    todo = [job for job in todo if job is not None]
     if not todo:
         return
     for split in SPLITS[:2]:
@@ -105,19 +114,22 @@ def say_transcripts(work_dir: Path) -> None:
 
 
 def inputs_of(system: System, conf: TrainStageConf, work_dir: Path, seed: int) -> list[Path]:
-    """The stores and checkpoints that a system is made from: a change of one of them asks for another training."""
-    model = system.model
+    """The stores, files and checkpoints that a system is made from: a change of one asks for another training.
+
+    Of a joint system they are those of its parts and of what it starts from.
+    """
     starts = list(starting_points(system, conf, work_dir, seed).values())
     if system.kind == "joint":
         return starts
-    inputs = [work_dir / "dump" / "audio" / split / "wave" for split in SPLITS[:2]]
-    if model["type"] in ("ae", "eg_seq2seq"):  # they look through the frozen front-end
-        video = "video_feats/{}"
-    else:
-        video = "video/{}/crop80"
-    if model.get("modality", "av") != "a" and system.id != "audio_only_crn":
-        inputs += [work_dir / "dump" / video.format(split) for split in SPLITS[:2]]
-    return inputs + starts
+    video = {"feats": "video_feats/{}", "crop80": "video/{}/crop80"}.get(video_of(system.model))
+    inputs = [work_dir / "dump" / "noise", work_dir / "data" / "noise_splits.json"]
+    for split in SPLITS[:2]:
+        inputs += [work_dir / "dump" / "audio" / split / "wave", work_dir / "dump" / "babble" / split]
+        inputs += [work_dir / "dump" / video.format(split)] if video else []
+        if system.kind == "recognise":
+            inputs += [work_dir / "data" / split / name for name in ("text", "ctm")]
+    lists = ("clean", "babble") if system.kind == "recognise" else ("train_like", "babble")
+    return [*inputs, *(work_dir / "data" / "valid_noisy" / f"{name}.jsonl" for name in lists), *starts]
 
 
 def run_folder(work_dir: Path, system: str, seed: int) -> Path:
@@ -229,7 +241,11 @@ def train_one(kind: str, described: dict, train: dict, work_dir: str, device: st
 
 
 def make_task(kind: str, model: Any, described: dict, work_dir: Path, seed: int) -> Any:
-    """The task of a kind of system."""
+    """The task of a kind of system.
+
+    Each system draws noise of its own: one that starts from another must not hear the other's mixtures again.
+    """
+    seed = int(rng(seed, described["id"], "task").integers(2**31))
     noise = config.build(NoiseConf, described["noise"], "noise")
     if kind == "lipread":
         from avsr.training.tasks.words import WordsData, WordsTask
@@ -246,18 +262,42 @@ def make_task(kind: str, model: Any, described: dict, work_dir: Path, seed: int)
     return (JointTask if kind == "joint" else RecogniseTask)(data)
 
 
-def selected(conf: TrainStageConf, names: str | None, kind: str) -> list[System]:
-    """The systems of a stage: those of the recipe, or the ones of --systems that are of this stage's kind."""
-    ids = names.replace(",", " ").split() if names else list(conf.systems)
-    return [system for system in (load_system(name, conf.preset) for name in ids) if system.kind == kind]
+def selected(conf: TrainStageConf, names: Sequence[str], kind: str) -> list[System]:
+    """Those of some systems that are of a stage's kind."""
+    return [system for system in (load_system(name, conf.preset) for name in names) if system.kind == kind]
+
+
+def wanted(args: argparse.Namespace) -> list[str]:
+    """The systems of --systems and all that they are made from: enhancer, recogniser, those that they start from."""
+    sections = [config.load_section(TrainStageConf, args.config, name, args.sets) for name in STAGES]
+    starts = {system: others for section in sections for system, others in section.start_from.items()}
+    named = args.systems.replace(",", " ").split()
+    found, left = [], named[::-1]
+    while left:
+        name = left.pop()
+        if name in found:
+            continue
+        found.append(name)
+        system = load_system(name)
+        parts = [system.enhancer, *starts.get(name, [system.recogniser])]
+        left += [part for part in parts[::-1] if part]
+    more = [name for name in found if name not in named]
+    if more:
+        log.info("--systems %s: made from %s, which are trained too", " ".join(named), " ".join(more))
+    return found
 
 
 def _digest(path: Path) -> str:
-    """The digest of a store, or of a checkpoint's marker."""
+    """The digest of a store, of a checkpoint's marker, or of a file (empty where there is none)."""
+    if path.suffix in (".json", ".jsonl") or path.name in ("text", "ctm"):
+        return hashlib.blake2b(path.read_bytes(), digest_size=12).hexdigest() if path.exists() else ""
     if path.suffix == ".pt":
         done = RunFolder(path.parent).done
         if not done.exists():
             raise AvsrError(f"{done} is missing: the training there was not finished; run its stage again first")
         return json.loads(done.read_text(encoding="utf-8"))["digest"]
-    made_by = {"audio": "stage 3 (extract)", "video": "stage 2 (crop)", "video_feats": "stage 5 (pretrain)"}
+    made_by = {
+        "audio": "stage 3 (extract)", "video": "stage 2 (crop)", "video_feats": "stage 5 (pretrain)",
+        "noise": "stage 4 (mix)", "babble": "stage 4 (mix)",
+    }  # fmt: skip
     return Store(path, next(made_by[part] for part in path.parts[::-1] if part in made_by)).digest

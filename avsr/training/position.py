@@ -9,6 +9,7 @@ class Position:
 
     phase: int = 0
     epoch: int = 0  # within the phase
+    passes: int = 0  # epochs of all phases: noise and words are drawn anew in each
     batch: int = 0  # batches done in this epoch
     step: int = 0  # over all phases
     phase_start: int = 0  # step at which the phase began
@@ -21,7 +22,12 @@ class Position:
     row_count: float = 0.0
     epoch_sum: float = 0.0
     epoch_count: float = 0.0
-    first_loss: float | None = None
+    first_loss: float | None = None  # of the phase
     best: float | None = None  # of the phase
     bad_epochs: int = 0
     finished: bool = False
+
+    @property
+    def waiting(self) -> float:
+        """Share of the time that went by waiting for data."""
+        return self.waited / max(self.seconds, 1e-9)

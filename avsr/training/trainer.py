@@ -1,7 +1,7 @@
 """One trainer for every task. Stop it anywhere, start it again: the same losses, to the bit on a CPU.
 
-Nothing in a run depends on when or how often it was stopped: the order of the batches is a hash of (seed, phase,
-epoch), dropout draws from torch's generator, whose state lies in the checkpoint with all the rest.
+Nothing in a run depends on when or how often it was stopped: batches are ordered by a hash of (seed, phase, epoch),
+dropout draws from torch's generator, whose state lies in the checkpoint with all the rest.
 """
 
 import logging
@@ -36,7 +36,7 @@ from avsr.training.task import Task
 log = logging.getLogger(__name__)
 
 MAX_SKIPPED = 20  # steps in a row with a gradient that is not finite
-FALL_EPOCHS = 3  # epochs after which the loss should have fallen
+FALL_EPOCHS = 3  # epochs of a phase after which its loss should have fallen
 
 
 def train(
@@ -213,7 +213,7 @@ class _Run:
 
     def _epoch(self):
         phase, pos = self._phase(), self.pos
-        examples = self.task.examples(phase, pos.epoch)
+        examples = self.task.examples(phase, pos.passes)
         if not len(examples.ids):
             raise UsageError(f"phase {phase.name}: there are no training examples")
         return examples, epoch_batches(examples, self.conf, phase.name, pos.epoch)
@@ -289,7 +289,8 @@ class _Run:
             pos.bad_epochs += 1
         self._report(result, gained)
         self.schedule.epoch_end(gained)
-        pos.epoch, pos.batch, pos.epoch_sum, pos.epoch_count = pos.epoch + 1, 0, 0.0, 0.0
+        pos.epoch, pos.passes = pos.epoch + 1, pos.passes + 1
+        pos.batch, pos.epoch_sum, pos.epoch_count = 0, 0.0, 0.0
         tired = phase.stop_after is not None and pos.bad_epochs >= phase.stop_after
         if tired:
             log.info("phase %s: no gain in %d epochs, it ends here", phase.name, pos.bad_epochs)
@@ -346,11 +347,8 @@ class _Run:
             "valid": valid,
             "lr": self.pos.lr,
         }
-        row |= {"skipped": pos.skipped, "seconds": round(pos.seconds, 3), "wait": round(self._waiting(), 4)}
+        row |= {"skipped": pos.skipped, "seconds": round(pos.seconds, 3), "wait": round(pos.waiting, 4)}
         self.log.row(pos.step, row, extra)
-
-    def _waiting(self) -> float:
-        return self.pos.waited / max(self.pos.seconds, 1e-9)
 
     def _report(self, result: dict, gained: bool) -> None:
         pos, phase = self.pos, self._phase()
@@ -361,15 +359,15 @@ class _Run:
             "%s epoch %d/%d step %d: train %.5g, valid %s%s; lr %.3g, %.0f s, %.1f %% waiting for data, %d skipped",
             phase.name, pos.epoch + 1, phase.epochs, pos.step, mean,
             " ".join(f"{name} {value:.5g}" for name, value in result.items()), " (best)" if gained else "",
-            self.pos.lr, pos.seconds, 100 * self._waiting(), pos.skipped,
+            self.pos.lr, pos.seconds, 100 * pos.waiting, pos.skipped,
         )  # fmt: skip
-        if pos.phase == 0 and pos.epoch == 0:
+        if pos.epoch == 0:
             pos.first_loss = mean
-        if pos.phase == 0 and pos.epoch + 1 == FALL_EPOCHS and pos.first_loss is not None and mean >= pos.first_loss:
+        elif pos.epoch + 1 == min(FALL_EPOCHS, phase.epochs) and pos.first_loss is not None and mean >= pos.first_loss:
             log.warning(
-                "the training loss does not fall (%.5g in epoch 1, %.5g in epoch %d): try a lower lr or a warmup, then "
-                "a higher lr; look whether targets fit their inputs; see whether it can learn 10 examples by heart",
-                pos.first_loss, mean, FALL_EPOCHS,
+                "%s: the training loss does not fall (%.5g in epoch 1, %.5g in epoch %d): try a lower lr or a warmup, "
+                "then a higher lr; look whether targets fit their inputs and whether it can learn 10 examples by heart",
+                phase.name, pos.first_loss, mean, pos.epoch + 1,
             )  # fmt: skip
 
     def _skip(self, batch: dict) -> None:

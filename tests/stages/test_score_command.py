@@ -18,9 +18,7 @@ def work(tmp_path):
     recordings = {"rain-1": {"type": "rain", "source": "a", "split": "test", "path": ""}}
     write_json(tmp_path / "data/noise_splits.json", {"seed": 0, "noise": "synthetic", "recordings": recordings})
     write_json(tmp_path / "corpus/splits.json", {})
-    write_json(tmp_path / "exp/p3d50/seed0/best.pt", {})
-    front = str(tmp_path / "exp/p3d50/seed0/best.pt")
-    write_json(tmp_path / "dump/video_feats/test/store.json", {"meta": {"frontend": front}})
+    write_json(tmp_path / "dump/video_feats/test/store.json", {"meta": {"frontend": "exp/p3d50/seed0/best.pt"}})
     return tmp_path
 
 
@@ -36,7 +34,7 @@ def test_what_the_recipe_makes_itself_is_not_asked_for(work):
 
 def test_everything_from_outside_is_named_and_no_folder_printed(work):
     (work / "corpus/splits.json").unlink()
-    (work / "exp/p3d50/seed0/best.pt").unlink()
+    write_json(work / "dump/video_feats/test/store.json", {"meta": {"frontend": "best.pt"}})
     recordings = {"speech-a": {"type": "speech", "source": "a", "split": "test", "path": str(work / "a.wav")}}
     noises = {"seed": 0, "noise": str(work / "noise"), "recordings": recordings}
     write_json(work / "data/noise_splits.json", noises)

@@ -1,9 +1,14 @@
 """Stages 6 to 8 before a training starts: what they need, and which trainings are theirs."""
 
+import argparse
+from pathlib import Path
+
 import pytest
+import torch
 
 from avsr.errors import AvsrError, UsageError
-from avsr.models.systems import load_system
+from avsr.models.registry import build_model, video_of
+from avsr.models.systems import load_system, system_ids
 from avsr.stages import train_system
 from avsr.stages.train_system import TrainStageConf, inputs_of, plan
 from avsr.storage.arrays import finish_store
@@ -36,10 +41,57 @@ def test_a_joint_system_names_the_part_that_is_missing_or_unfinished(tmp_path):
     }
 
 
-def test_a_recogniser_may_start_from_those_of_sound_and_of_lips(tmp_path):
+@pytest.fixture
+def mixed(tmp_path):
+    """A work folder in which stages 1 to 5 were run, of empty stores."""
+    finish_store(tmp_path / "dump/noise", "hdf5", {}, {})
+    write_text(tmp_path / "data/noise_splits.json", "{}")
     for split in ("train", "valid"):
-        for store in ("audio/{}/wave", "video_feats/{}"):
+        for store in ("audio/{}/wave", "video/{}/crop80", "video_feats/{}", "babble/{}"):
             finish_store(tmp_path / "dump" / store.format(split), "hdf5", {}, {})
+        for table in ("text", "ctm"):
+            write_text(tmp_path / "data" / split / table, "")
+    for name in ("clean", "babble", "train_like"):
+        write_text(tmp_path / f"data/valid_noisy/{name}.jsonl", "")
+    return tmp_path
+
+
+SOUND = {"dump/noise", "data/noise_splits.json", "dump/audio/train/wave", "dump/babble/valid"}
+
+
+@pytest.mark.parametrize(
+    ("name", "made_from", "other"),
+    [
+        ("audio_only_crn", {*SOUND, "data/valid_noisy/train_like.jsonl"}, {"dump/video/train/crop80"}),
+        ("mhca_avcrn", {*SOUND, "dump/video/train/crop80"}, {"dump/video_feats/train", "data/valid_noisy/clean.jsonl"}),
+        ("ae_tcn", {*SOUND, "dump/video_feats/valid", "data/valid_noisy/babble.jsonl"}, {"dump/video/train/crop80"}),
+        ("eg_a", {*SOUND, "data/train/text", "data/valid/ctm"}, {"dump/video_feats/train"}),
+        ("eg_v", {"dump/video_feats/train", "data/valid/text"}, {"dump/video/train/crop80"}),
+    ],
+)
+def test_a_change_of_what_a_system_is_made_from_asks_for_another_training(mixed, name, made_from, other):
+    def inputs():
+        return planned(mixed, name).args["described"]["inputs"]
+
+    before = inputs()
+    for path in sorted(made_from | other):
+        if (mixed / path).is_dir():
+            finish_store(mixed / path, "hdf5", {}, {}, made_from="another")
+        else:
+            write_text(mixed / path, "another")
+        assert (inputs() != before) is (path in made_from), path
+        before = inputs()
+
+
+def test_what_a_network_sees_is_what_its_class_says():
+    for name in system_ids():
+        model = load_system(name, "tiny").model
+        with torch.device("meta"):
+            seen = getattr(build_model(model), "video_input", "crop112")
+        assert video_of(model) == seen, name
+
+
+def test_a_recogniser_may_start_from_those_of_sound_and_of_lips(mixed, tmp_path):
     alone = planned(tmp_path, "eg_av")
     conf = TrainStageConf(start_from={"eg_av": ("eg_a", "eg_v")})
     with pytest.raises(AvsrError, match=r"eg_a/seed0/best.pt is missing: stage 7 \(recognise\) makes it for eg_a"):
@@ -94,8 +146,27 @@ def test_those_that_others_start_from_are_trained_first(tmp_path, monkeypatch):
     assert train_system.train_stage("recognise", "recognise", "", options) == 0
     assert waves == [["eg_a", "eg_v"], ["eg_av"]]
     waves.clear()
-    assert train_system.train_stage("recognise", "recognise", "", [*options, "--systems=eg_av"]) == 0
-    assert waves == [["eg_av"], []]
+    assert train_system.train_stage("recognise", "recognise", "", [*options, "--systems=eg_v"]) == 0
+    assert waves == [["eg_v"], []]
+
+
+def test_systems_asks_for_all_that_they_are_made_from(tmp_path, capsys):
+    config = tmp_path / "conf.yaml"
+    config.write_text(
+        "recognise: {preset: tiny, start_from: {eg_av: [eg_a, eg_v]}}\n"
+        "joint: {preset: tiny, start_from: {eg_vav_tcn: [eg_va_tcn, eg_v]}}\n"
+    )
+    trained = {}
+    for name in ("eg_v", "eg_av", "eg_va_tcn", "eg_vav_tcn", "mhca_avcrn eg_a"):
+        args = argparse.Namespace(systems=name, config=[config], sets=[])
+        trained[name] = set(train_system.wanted(args))
+    assert trained == {
+        "eg_v": {"eg_v"},
+        "eg_av": {"eg_av", "eg_a", "eg_v"},
+        "eg_va_tcn": {"eg_va_tcn", "ae_tcn", "eg_a"},
+        "eg_vav_tcn": {"eg_vav_tcn", "ae_tcn", "eg_va_tcn", "eg_a", "eg_v"},
+        "mhca_avcrn eg_a": {"mhca_avcrn", "eg_a"},
+    }
 
 
 def test_a_start_for_a_system_that_is_none_is_refused(tmp_path, capsys):
@@ -144,3 +215,24 @@ def test_parts_train_every_system_and_seed_once(stage_6):
     assert every == [f"{name} seed {seed}" for seed in (0, 1) for name in ("audio_only_crn", "ae_tcn", "mhca_avcrn")]
     parts = [stage_6(f"--shard={number}/4")[1] for number in (1, 2, 3, 4)]
     assert sorted(sum(parts, [])) == sorted(every) and all(parts)
+
+
+def test_systems_draw_other_noise_and_one_system_always_the_same():
+    described = {"noise": {}, "options": {"window": 9}}
+    seeds = [
+        train_system.make_task("lipread", None, {**described, "id": name}, Path(), seed).data.seed
+        for name, seed in (("eg_a", 0), ("eg_av", 0), ("eg_a", 1), ("eg_a", 0))
+    ]
+    assert len(set(seeds)) == 3 and seeds[0] == seeds[3]
+
+
+def test_a_part_that_needs_another_part_s_training_says_so(mixed, capsys):
+    config = mixed / "conf.yaml"
+    config.write_text("recognise: {preset: tiny, systems: [eg_av], start_from: {eg_av: [eg_a, eg_v]}}\n")
+    write_datadir(mixed / "data/train", [Utterance("s1-a", "s1", "BIN", "v.mpg", None, 1.0)])
+    for split in ("valid", "test"):
+        write_datadir(mixed / "data" / split, [Utterance("s2-a", "s2", "BIN", "v.mpg", None, 1.0)])
+    options = [f"--work-dir={mixed}", f"--config={config}"]
+    assert train_system.train_stage("recognise", "recognise", "", [*options, "--shard=1/2"]) == 1
+    said = capsys.readouterr().err
+    assert "eg_a/seed0/best.pt is missing" in said and "run this part again after that" in said

@@ -139,6 +139,17 @@ def test_windows_of_words(work):
     assert counts == {1, 2} and checked == 12
 
 
+def test_validation_has_windows_of_words_too_always_the_same(work):
+    data = RecogniseData(work, True, "feats", NoiseConf(p_speech=0.0), 0)
+    write_list(work / "data/valid_noisy/clean.jsonl", [Row("s1-a", "clean"), Row("s1-b", "clean")])
+    (work / "data/valid/ctm").write_bytes((work / "data/train/ctm").read_bytes())
+    options = [RecogniseOptions(words=words, p_noise=0.0) for words in (1, 1, None)]
+    found = [RecogniseExamples(data, "valid", None, one) for one in options]
+    first, again, whole = (dict(zip(examples.ids, examples._cuts, strict=True))["s1-b"] for examples in found)
+    assert first == again and len(first[2].split()) == 1
+    assert whole[:2] == (0, 25) and len(whole[2].split()) == len(WORDS)
+
+
 def test_whole_sentences_and_clean_sound(work):
     data = RecogniseData(work, True, None, NoiseConf(p_speech=0.0), 0)
     examples = RecogniseExamples(data, "train", 0, RecogniseOptions())

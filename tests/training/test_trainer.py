@@ -176,6 +176,29 @@ def test_too_many_skipped_steps_in_a_row_end_the_run(tmp_path):
         run_toy(tmp_path, Always(spoil="gradient"), epochs=30, stop_after=None, max_padding=None)
 
 
+def test_examples_are_drawn_anew_in_every_epoch_of_every_phase(tmp_path):
+    class Noting(ToyTask):
+        epochs: list[tuple[str, int]] = []
+
+        def examples(self, phase, epoch):
+            self.epochs.append((phase.name, epoch))
+            return super().examples(phase, epoch)
+
+    run_toy(tmp_path, Noting(), phases=[{"name": "a", "epochs": 2}, {"name": "b", "epochs": 3}], stop_after=None)
+    assert sorted(set(Noting.epochs)) == [("a", 0), ("a", 1), ("b", 2), ("b", 3), ("b", 4)]
+
+
+def test_a_loss_that_rises_in_a_later_phase_is_said(tmp_path, caplog):
+    class Rising(ToyTask):
+        def loss(self, model, batch, phase):
+            total, count, logs = super().loss(model, batch, phase)
+            return total + (len(self.seen) * count if phase.name == "b" else 0), count, logs
+
+    phases = [{"name": "a", "epochs": 3}, {"name": "b", "epochs": 2}]
+    run_toy(tmp_path, Rising(), phases=phases, stop_after=None, lr=0.05)
+    assert "b: the training loss does not fall" in caplog.text and "a: the training loss" not in caplog.text
+
+
 def test_a_loss_that_does_not_fall_is_said(tmp_path, caplog):
     class Rising(ToyTask):
         def loss(self, model, batch, phase):

@@ -40,8 +40,9 @@ class RecurrentHead(nn.Module):
         self.output = nn.Linear(2 * conf.units, conf.classes)
 
     def forward(self, features_btd: Tensor, frames_b: Tensor) -> Tensor:
-        packed = pack_padded_sequence(features_btd, frames_b.cpu(), batch_first=True, enforce_sorted=False)
-        h_btd, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=features_btd.shape[1])
+        with torch.autocast(features_btd.device.type, enabled=False):  # a recurrence adds up what bfloat16 rounds
+            packed = pack_padded_sequence(features_btd.float(), frames_b.cpu(), batch_first=True, enforce_sorted=False)
+            h_btd, _ = pad_packed_sequence(self.lstm(packed)[0], batch_first=True, total_length=features_btd.shape[1])
         return _mean_over_time(self.output(self.dropout(h_btd)), frames_b)
 
 

@@ -32,11 +32,14 @@ class RecogniseData:
 
 
 class RecogniseExamples:
-    """Utterances, or windows of a few words of them: at most `max_words`, at least half of them that long."""
+    """Utterances, or windows of a few words of them: at most `max_words`, at least half of them that long.
+
+    Validation (`epoch` None) has windows too, always the same: a network that learns single words is judged by them.
+    """
 
     def __init__(self, data: RecogniseData, split: str, epoch: int | None, options: RecogniseOptions):
         self.data, self.epoch = data, epoch
-        self.max_words = options.words if epoch is not None else None
+        self.max_words = options.words
         noise = NoiseConf(**{**vars(data.noise), "p_noise": options.p_noise})
         if epoch is not None:
             self.mixer = MixSampler(noise, data.work_dir, split, data.seed)
@@ -64,7 +67,7 @@ class RecogniseExamples:
         words = [word for word in row.words if word[1] * 25 <= frames]
         if not self.max_words or not words or self.max_words >= len(words):
             return 0, frames, row.text
-        draw = rng(self.data.seed, utt, self.epoch, "words")
+        draw = rng(self.data.seed, utt, "valid" if self.epoch is None else self.epoch, "words")
         count = self.max_words if draw.random() < 0.5 else int(draw.integers(1, self.max_words + 1))
         first = int(draw.integers(0, len(words) - count + 1))
         chosen = words[first : first + count]
