@@ -121,15 +121,16 @@ def inputs_of(system: System, conf: TrainStageConf, work_dir: Path, seed: int) -
     starts = list(starting_points(system, conf, work_dir, seed).values())
     if system.kind == "joint":
         return starts
-    video = {"feats": "video_feats/{}", "crop80": "video/{}/crop80"}.get(video_of(system.model))
-    inputs = [work_dir / "dump" / "noise", work_dir / "data" / "noise_splits.json"]
-    for split in SPLITS[:2]:
-        inputs += [work_dir / "dump" / "audio" / split / "wave", work_dir / "dump" / "babble" / split]
-        inputs += [work_dir / "dump" / video.format(split)] if video else []
-        if system.kind == "recognise":
-            inputs += [work_dir / "data" / split / name for name in ("text", "ctm")]
+    dump, data, video, splits = work_dir / "dump", work_dir / "data", video_of(system.model), SPLITS[:2]
+    # In the order of the stages, so that the first that was not run is named.
+    inputs = [dump / "video" / split / "crop80" for split in splits if video == "crop80"]
+    inputs += [dump / "audio" / split / "wave" for split in splits]
+    inputs += [dump / "noise", data / "noise_splits.json", *(dump / "babble" / split for split in splits)]
+    inputs += [dump / "video_feats" / split for split in splits if video == "feats"]
+    if system.kind == "recognise":
+        inputs += [data / split / name for split in splits for name in ("text", "ctm")]
     lists = ("clean", "babble") if system.kind == "recognise" else ("train_like", "babble")
-    return [*inputs, *(work_dir / "data" / "valid_noisy" / f"{name}.jsonl" for name in lists), *starts]
+    return [*inputs, *(data / "valid_noisy" / f"{name}.jsonl" for name in lists), *starts]
 
 
 def run_folder(work_dir: Path, system: str, seed: int) -> Path:
