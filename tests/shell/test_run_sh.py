@@ -166,7 +166,9 @@ def test_help_lists_all_options(run):
 
 def test_what_is_refused(run):
     assert "--recipe lrx: no such recipe; recipes: grid mini" in refused(run("--recipe", "lrx"))
-    assert "no such recipe" in refused(run("--recipe", "../egs/mini"))
+    for name in ("../egs/mini", "..", ".", "../", "mini/", "mini/../grid", "m*", "mini grid", ""):
+        assert "no such recipe" in refused(run(f"--recipe={name}"))
+    assert "--recipe ..: no such recipe" in refused(run("--recipe", ".."))
     assert "--recipe: value missing" in refused(run("--recipe"))
     assert "--recipe grid: this is the recipe mini" in refused(run("--recipe", "grid", script="egs/mini/run.sh"))
     assert "--preset tiny: no such preset; presets of this recipe: default smoke" in refused(run("--preset", "tiny"))
