@@ -70,7 +70,7 @@ def _start(parent: int, make_worker: Callable | None, worker_args: tuple) -> Non
     global _work
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    end_with(parent)  # nobody else tells it: its queues stay open as long as another worker holds them
+    end_with(parent)  # nobody else tells it: the workers themselves hold the queues open
     try:
         _work = make_worker and make_worker(*worker_args)
     except Exception as error:  # the executor would only say that its process is gone
