@@ -11,7 +11,7 @@ for word in "$@"; do
   previous=$word
 done
 script=$root/egs/$recipe/run.sh
-if [[ $recipe == */* || ! -f $script ]]; then
+if [[ ! $recipe =~ ^[A-Za-z0-9_-]+$ || ! -f $script ]]; then # a name only: .. would be this very script
   recipes=$(cd -- "$root/egs" && echo */run.sh)
   echo "run.sh: --recipe $recipe: no such recipe; recipes: ${recipes//\/run.sh/}" >&2
   exit 2

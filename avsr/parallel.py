@@ -2,8 +2,10 @@
 
 import logging
 import multiprocessing
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -30,7 +32,8 @@ def map_unordered(
     `make_worker(*worker_args)` is called once in every process: see `worker`.
     """
     context = multiprocessing.get_context("spawn")  # forking a process with threads may hang
-    with ProcessPoolExecutor(nj, context, initializer=_start, initargs=(make_worker, worker_args)) as pool:
+    initargs = (os.getpid(), make_worker, worker_args)
+    with ProcessPoolExecutor(nj, context, initializer=_start, initargs=initargs) as pool:
         futures = {pool.submit(function, job): job for job in jobs}
         try:
             for future in as_completed(futures):
@@ -52,10 +55,22 @@ def worker() -> Any:
     return _work
 
 
-def _start(make_worker: Callable | None, worker_args: tuple) -> None:
+def end_with(parent: int) -> None:
+    """From now on this process gets SIGTERM when the one that started it, `parent`, is gone, by kill -9 too."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _start(parent: int, make_worker: Callable | None, worker_args: tuple) -> None:
     global _work
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    end_with(parent)  # nobody else tells it: the workers themselves hold the queues open
     try:
         _work = make_worker and make_worker(*worker_args)
     except Exception as error:  # the executor would only say that its process is gone

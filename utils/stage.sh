@@ -38,15 +38,16 @@ stage() {
 
 # Runs a command beside the shell and hands signals on to it: a run.sh that is told to stop leaves no stage behind.
 _run() {
-  local child code=0 stopped=0
+  local child code=0 stopped=0 signal=0
   "$@" <&0 &
   child=$!
-  trap 'stopped=143; kill -TERM "$child" 2>/dev/null || true' TERM HUP
-  trap 'stopped=130; kill -INT "$child" 2>/dev/null || true' INT
+  trap 'stopped=143 signal=TERM; kill -TERM "$child" 2>/dev/null || true' TERM HUP
+  trap 'stopped=130 signal=INT; kill -INT "$child" 2>/dev/null || true' INT
   wait "$child" || code=$?
   while kill -0 "$child" 2>/dev/null; do # a signal ended the wait, not the stage
-    code=0
-    wait "$child" || code=$?
+    sleep 1 || true
+    # once more: bash starts its jobs with SIGINT ignored, so one that comes before Python has its handlers is lost
+    kill -"$signal" "$child" 2>/dev/null || true
   done
   trap - TERM HUP INT
   [ "$stopped" = 0 ] || code=$stopped

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from avsr.errors import AvsrError
-from avsr.storage.atomic import fsync, naming, write_json, write_text
+from avsr.storage.atomic import fsync, naming, temporary_path, write_json, write_text
 from avsr.storage.markers import digest
 
 KINDS = ("hdf5", "ark")
@@ -40,7 +40,7 @@ class ShardWriter:
             raise ValueError(f"storage must be one of {', '.join(KINDS)}, not {storage!r}")
         self.folder, self.storage = Path(folder), storage
         self.final = shard_files(folder, index, storage)
-        self.temporary = [path.with_name(f".tmp-{os.getpid()}-{path.name}") for path in self.final]
+        self.temporary = [temporary_path(path) for path in self.final]
         self.index: dict[str, dict] = {}
 
     def __enter__(self) -> "ShardWriter":

@@ -5,10 +5,16 @@ import errno
 import io
 import json
 import os
+import platform
+import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+HOST = re.sub(r"[^A-Za-z0-9.]", "_", platform.node())  # without -, which parts a temporary name
+OTHERS_KEPT = 24 * 3600.0  # seconds: a temporary file of another machine that nobody wrote to for so long is left over
 
 
 def fsync(path: Path) -> None:
@@ -23,6 +29,11 @@ def fsync(path: Path) -> None:
         os.close(handle)
 
 
+def temporary_path(path: Path) -> Path:
+    """Where this process writes what becomes `path`: beside it, under a name that says machine and process."""
+    return path.with_name(f".tmp-{HOST}-{os.getpid()}-{path.name}")
+
+
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary name to write to; it becomes `path` when the block ends well, and is removed when it does not.
@@ -31,7 +42,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".tmp-{os.getpid()}-{path.name}")
+    temporary = temporary_path(path)
     try:
         with naming(path):
             yield temporary
@@ -74,8 +85,22 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence], delim
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Removes temporary files that processes which no longer run left in `folder`."""
+    """Removes temporary files that processes of this machine which no longer run left in `folder`.
+
+    Parts of --shard may run on other machines at the same time: whether their processes run is not seen from here, so
+    their files stay for a day.
+    """
     for path in Path(folder).glob(".tmp-*"):
-        pid = path.name.split("-")[1]
-        if not (pid.isdigit() and Path(f"/proc/{pid}").exists()):
+        if _is_left_over(path):
             path.unlink(missing_ok=True)
+
+
+def _is_left_over(path: Path) -> bool:
+    host, _, rest = path.name.removeprefix(".tmp-").partition("-")
+    pid = rest.partition("-")[0]
+    if host == HOST and pid.isdigit():
+        return not Path(f"/proc/{pid}").exists()
+    try:
+        return time.time() - path.stat().st_mtime > OTHERS_KEPT
+    except FileNotFoundError:  # its process has just given it its name
+        return False

@@ -4,14 +4,12 @@ import importlib
 import json
 import logging
 import os
-import signal
 import sys
-import threading
-import time
 from pathlib import Path
 
 from avsr import signals
 from avsr.errors import AvsrError, disk_line
+from avsr.parallel import end_with
 from avsr.signals import Stopped
 
 
@@ -19,7 +17,7 @@ def main(argv: list[str] | None = None) -> int:
     """Calls `function(**args)` of the job file {"function": "module:name", "args": {...}}; returns the exit code."""
     path = (sys.argv[1:] if argv is None else argv)[0]
     signals.install()
-    threading.Thread(target=_stop_without, args=(os.getppid(),), daemon=True).start()
+    end_with(os.getppid())  # a checkpoint is left first: SIGTERM raises Stopped
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     job = json.loads(Path(path).read_text(encoding="utf-8"))
     module, _, name = job["function"].partition(":")
@@ -35,13 +33,6 @@ def main(argv: list[str] | None = None) -> int:
         print(stopped, file=sys.stderr)
         return stopped.exit_code
     return 0
-
-
-def _stop_without(parent: int) -> None:
-    """Stops this training, checkpoint included, when the process that started it is gone."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -46,9 +46,24 @@ def test_the_command_runs_every_bench_or_says_in_one_line_why_not(monkeypatch, c
 
 
 def test_eleatt_rows():
-    rows = eleatt.run(Options(threads=1), sizes=((3, 2, 4, 5, 1.33),), repeats=3)
+    rows = eleatt.run(Options(threads=1), sizes=((3, 2, 4, 5, {2: 1.33, 1: 1.45}),), repeats=3)
     assert [row.unit for row in rows] == ["ms", "ms", "x"] and min(row.value for row in rows) > 0
-    assert rows[-1].target == eleatt.ONE_THREAD[1.33] and "(T=3, B=2, D=4, H=5), 1 thread:" in rows[-1].name
+    assert rows[-1].target == 1.45 and "(T=3, B=2, D=4, H=5), 1 thread:" in rows[-1].name
+
+
+@pytest.mark.parametrize("threads, targets", [(1, [1.45, 5.0, None]), (2, [1.33, 5.0, 1.67]), (3, [None] * 3)])
+def test_eleatt_has_targets_where_one_is_stated(monkeypatch, threads, targets):
+    monkeypatch.setattr(eleatt, "_seconds", lambda model, x_btd: 1.0)
+    rows = eleatt.run(Options(threads), repeats=1)
+    assert [row.target for row in rows if row.unit == "x"] == targets
+    assert [bool(row.verdict) for row in rows if row.unit == "x"] == [target is not None for target in targets]
+
+
+def test_two_threads_are_the_default(monkeypatch, capsys):
+    asked = []
+    monkeypatch.setattr(eleatt, "run", lambda options: asked.append(options) or [])
+    assert command.main(["eleatt"]) == 0
+    assert asked == [Options(2)] and "2 threads of torch" in capsys.readouterr().out
 
 
 def test_landmarks_rows():

@@ -16,6 +16,7 @@ from avsr.corpora.mini import VOICES, MiniConf, listing, make_corpus, make_utter
 from avsr.corpora.synthesis.clip import Picture
 from avsr.corpora.synthesis.contact import CELL, COLUMNS, contact_sheet
 from avsr.errors import AvsrError, UsageError
+from avsr.storage.atomic import HOST
 
 SMALL = MiniConf(2, 1, 2, train_speakers=1, picture=Picture(width=160, height=128))
 
@@ -79,7 +80,7 @@ def test_run_again_makes_only_what_is_missing(corpus):
     times = {path: path.stat().st_mtime_ns for path in videos}
     videos[0].unlink()
     (corpus.folder / "splits.json").unlink()
-    leftover = videos[1].with_name(".tmp-999999999-half.mpg")
+    leftover = videos[1].with_name(f".tmp-{HOST}-999999999-half.mpg")
     leftover.write_bytes(b"half")
     make_corpus(corpus.folder, SMALL, seed=3)
     assert files(corpus.folder) == before  # the half-written file is gone, the missing one is back

@@ -166,7 +166,9 @@ def test_help_lists_all_options(run):
 
 def test_what_is_refused(run):
     assert "--recipe lrx: no such recipe; recipes: grid mini" in refused(run("--recipe", "lrx"))
-    assert "no such recipe" in refused(run("--recipe", "../egs/mini"))
+    for name in ("../egs/mini", "..", ".", "../", "mini/", "mini/../grid", "m*", "mini grid", ""):
+        assert "no such recipe" in refused(run(f"--recipe={name}"))
+    assert "--recipe ..: no such recipe" in refused(run("--recipe", ".."))
     assert "--recipe: value missing" in refused(run("--recipe"))
     assert "--recipe grid: this is the recipe mini" in refused(run("--recipe", "grid", script="egs/mini/run.sh"))
     assert "--preset tiny: no such preset; presets of this recipe: default smoke" in refused(run("--preset", "tiny"))
@@ -194,14 +196,20 @@ def test_a_failing_stage_ends_the_run_with_its_code(run, tmp_path):
     assert len((tmp_path / "calls").read_text().splitlines()) == 1
 
 
+@pytest.mark.parametrize("early", [False, True])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_is_handed_on_to_the_stage(checkout, tmp_path, number):
-    """The stage sees the signal even where run.sh alone got it, may finish, and no further stage starts."""
+def test_a_signal_is_handed_on_to_the_stage(checkout, tmp_path, number, early):
+    """The stage sees the signal even where run.sh alone got it, may finish, and no further stage starts.
+
+    Early: before Python has handlers. SIGINT is ignored then, as bash starts its jobs so, and SIGTERM ends the stage.
+    """
     fake, program = tmp_path / "python", tmp_path / "stage.py"
     fake.write_text(f"""#!/usr/bin/env bash\nexec {shlex.quote(sys.executable)} '{program}' "$@"\n""")
     program.write_text(f"""import signal, sys, time
 if sys.argv[1] != "-m":
     sys.exit(0)
+open({str(tmp_path / "early")!r}, "w").close()
+time.sleep({1.5 if early else 0})
 def stop(number, frame):
     time.sleep(0.3)
     open({str(tmp_path / "seen")!r}, "w").write(str(number))
@@ -216,10 +224,13 @@ time.sleep(20)
     environment = {**os.environ, "AVSR_PYTHON": str(fake)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
         end = time.time() + 15
-        while not (tmp_path / "started").exists() and time.time() < end:
+        while not (tmp_path / ("early" if early else "started")).exists() and time.time() < end:
             time.sleep(0.02)
         process.send_signal(number)
         output, _ = process.communicate(timeout=15)
     assert process.returncode == 128 + number
-    assert (tmp_path / "seen").read_text() == str(int(number))
+    if early and number == signal.SIGTERM:
+        assert not (tmp_path / "started").exists()
+    else:
+        assert (tmp_path / "seen").read_text() == str(int(number))
     assert "stage 2" not in output

@@ -1,5 +1,6 @@
 """What all stages share: shards, processes, failures, signals, exit codes."""
 
+import os
 import resource
 import signal
 import subprocess
@@ -111,6 +112,35 @@ def test_signals(tmp_path, number, code, nj, reference):
     _, errors = process.communicate(timeout=30)
     assert process.returncode == code
     assert errors == f"crop: stopped by {number.name}\n"
+    assert run(tmp_path / "out").returncode == 0
+    assert content(tmp_path / "out") == reference
+
+
+def alive(pid):
+    """Whether a process runs; one that has ended may stay as a zombie where nobody collects it."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_workers_end_with_a_stage_that_is_killed(tmp_path, reference):
+    command = [sys.executable, str(TOY), "--out", str(tmp_path / "out"), "--trouble", "slow", "--nj", "2"]
+    with subprocess.Popen(command, env={"PYTHONPATH": str(ROOT)}) as process:
+        while not list((tmp_path / "out").rglob("*-00000.json")):
+            assert process.poll() is None
+            time.sleep(0.05)
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.kill()
+    assert len(children) >= 2
+    try:
+        end = time.monotonic() + 15
+        while any(map(alive, children)) and time.monotonic() < end:
+            time.sleep(0.1)
+        assert [child for child in children if alive(child)] == []
+    finally:
+        for child in filter(alive, children):
+            os.kill(int(child), signal.SIGKILL)
     assert run(tmp_path / "out").returncode == 0
     assert content(tmp_path / "out") == reference
 

@@ -1,6 +1,7 @@
 """Whole files, markers, stores, data directories."""
 
 import os
+import time
 from dataclasses import replace
 
 import kaldiio
@@ -10,7 +11,7 @@ import pytest
 from avsr.check import table_problems
 from avsr.errors import AvsrError
 from avsr.storage.arrays import ShardWriter, Store, finish_store, read_scp_offsets
-from avsr.storage.atomic import atomic_path, remove_leftovers, write_text
+from avsr.storage.atomic import HOST, OTHERS_KEPT, atomic_path, remove_leftovers, temporary_path, write_text
 from avsr.storage.datadir import Utterance, read_datadir, read_table, write_datadir
 from avsr.storage.markers import digest, fingerprint, is_done, mark
 
@@ -110,11 +111,34 @@ def test_atomic_path_keeps_the_old_file_on_an_error(tmp_path):
 
 
 def test_leftovers_of_dead_processes_are_removed(tmp_path):
-    (tmp_path / ".tmp-999999999-a.h5").write_text("x")
-    alive = tmp_path / f".tmp-{os.getpid()}-b.h5"
+    (tmp_path / f".tmp-{HOST}-999999999-a.h5").write_text("x")
+    alive = temporary_path(tmp_path / "b.h5")
     alive.write_text("x")
     remove_leftovers(tmp_path)
     assert list(tmp_path.iterdir()) == [alive]
+
+
+def test_what_another_machine_writes_stays_for_a_day(tmp_path):
+    """No process here has its number, or another one has it: nothing follows from that."""
+    files = [tmp_path / f".tmp-other{HOST}-{pid}-a-{pid}.h5" for pid in (999999999, os.getpid())]
+    for path in files:
+        path.write_text("x")
+    remove_leftovers(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(files)
+    old = time.time() - OTHERS_KEPT - 60
+    for path in files:
+        os.utime(path, (old, old))
+    remove_leftovers(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("storage", ["hdf5", "ark"])
+def test_a_shard_in_the_making_is_known_as_this_process_s(tmp_path, storage):
+    with ShardWriter(tmp_path, 0, storage) as writer:
+        assert writer.temporary == [temporary_path(path) for path in writer.final]
+        writer.write("a", np.zeros(3, np.float32))
+        remove_leftovers(tmp_path)
+    assert set(tmp_path.iterdir()) == set(writer.final)
 
 
 def test_markers_notice_other_options_inputs_and_sizes(tmp_path):
