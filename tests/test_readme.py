@@ -1,16 +1,36 @@
-"""Every command of the README runs, the long ones as a dry run or with --help; every file that it names is there."""
+"""The README and the pages beside it: commands run, the long ones as a dry run or with --help; files and keys that
+they name are there; tables are whole.
+"""
 
 import os
 import re
 import shlex
 import subprocess
 import sys
+import typing
 from pathlib import Path
 
 import pytest
 
+from avsr.models.registry import TYPES, model_class
+from avsr.models.systems import load_system
+from avsr.noise.lists import NoiseConf
+from avsr.stages.crop import CropConf
+from avsr.stages.mix import MixConf
+from avsr.stages.prepare import PrepareConf
+from avsr.stages.pretrain import PretrainConf
+from avsr.stages.score import ScoreConf
+from avsr.stages.train_system import TrainStageConf
+
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+DECISIONS = (ROOT / "docs/decisions.md").read_text(encoding="utf-8")
+FOUND = (path for pattern in ("docs/*.md", "egs/*/*.md") for path in ROOT.glob(pattern))
+PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in FOUND)]
+SECTION_CONFS = {
+    "prepare": PrepareConf, "crop": CropConf, "mix": MixConf, "pretrain": PretrainConf, "enhance": TrainStageConf,
+    "recognise": TrainStageConf, "joint": TrainStageConf, "score": ScoreConf,
+}  # fmt: skip
 COMMANDS = sorted(
     {line.strip().split("#")[0].strip() for line in README.splitlines() if re.match(r"    (\./|python )", line)}
 )
@@ -86,3 +106,41 @@ def test_every_interval_in_a_recipe_s_readme_is_published(page):
     results = (ROOT / page).with_name("RESULTS.md").read_text(encoding="utf-8")
     found = MEASURED.findall((ROOT / page).read_text(encoding="utf-8"))
     assert found and not [one for one in found if one not in results]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_tables_are_not_cut(page):
+    blocks = (ROOT / page).read_text(encoding="utf-8").split("\n\n")
+    tables = [block.strip().splitlines() for block in blocks if re.search(r"^\|", block, re.MULTILINE)]
+    for rows in tables:
+        assert re.match(r"\|\s*:?-", rows[1]), f"{rows[0]}: a row without the head of its table"
+        assert len({row.count(" | ") for row in (rows[0], *rows[2:])}) == 1, rows[0]
+
+
+def test_every_key_of_the_decisions_is_there():
+    cells = [line.split(" | ")[-1] for line in DECISIONS.splitlines() if line.startswith("|")]
+    named = {key for cell in cells for key in re.findall(r"`((?:model|[a-z]+)\.[\w.]+)", cell) if ".py" not in key}
+    assert {"model.head", "crop.detect", "score.recon", "enhance.noise.avse.p_speech"} <= named
+    models = [model_class(name).Conf for name in TYPES if name != "joint"]
+    for key in sorted(named):
+        first, *rest = key.split(".")
+        places = models if first == "model" else [SECTION_CONFS[first]]
+        assert any(is_key(conf, rest) for conf in places), key
+
+
+def is_key(conf, names):
+    """Whether a dataclass has the key, down to plain mappings (of protocols to keys of their noise)."""
+    kind = typing.get_type_hints(conf).get(names[0])
+    if typing.get_origin(kind) is dict:
+        return len(names) < 3 or names[0] != "noise" or is_key(NoiseConf, names[2:])
+    return kind is not None and (len(names) == 1 or is_key(kind, names[1:]))
+
+
+def test_a_key_is_set_as_the_decisions_say(tmp_path):
+    """By a system that extends another; where a preset of the other has the key, in that preset."""
+    (tmp_path / "mine.yaml").write_text("extends: mhca_avcrn\nname: Mine\nmodel: {head: direct}\n")
+    assert load_system("mine", "tiny", (), [tmp_path]).model["head"] == "direct"
+    (tmp_path / "late.yaml").write_text("extends: eg_av\nname: Late\nmodel: {modality_dropout: 0}\n")
+    assert load_system("late", "tiny", (), [tmp_path]).model["modality_dropout"] == 0.3
+    (tmp_path / "plain.yaml").write_text("extends: eg_av\nname: Plain\npresets: {tiny: {modality_dropout: 0}}\n")
+    assert load_system("plain", "tiny", (), [tmp_path]).model["modality_dropout"] == 0
