@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from avsr.models.registry import TYPES, model_class
+from avsr.models.registry import KINDS, TYPES, build_model, model_class
 from avsr.models.systems import load_system
 from avsr.noise.lists import NoiseConf
 from avsr.stages.crop import CropConf
@@ -145,6 +145,25 @@ def test_tables_are_not_cut(page):
     for rows in tables:
         assert re.match(r"\|\s*:?-", rows[1]), f"{rows[0]}: a row without the head of its table"
         assert len({row.count(" | ") for row in (rows[0], *rows[2:])}) == 1, rows[0]
+
+
+@pytest.mark.parametrize("system", ["audio_only_crn", "mhca_avcrn", "ae_tcn", "eg_a", "eg_v", "eg_av"])
+def test_a_model_class_has_what_the_readme_asks_of_one(system):
+    asked = README.split("The class has\n")[1].split("`python -m")[0]
+    general, enhances, recognises = re.split(r"- to enhance: |- to recognise: ", asked)
+    model = build_model(load_system(system, "tiny").model)
+    names = {"Conf", "mel_set", "video_input", "fit_statistics", "loss"}
+    assert all(f"`{name}" in general for name in names)
+    assert "`frame_multiple`" in enhances and "`estimate(" in enhances
+    if KINDS[load_system(system).model["type"]] == "enhance":
+        names |= {"frame_multiple", "estimate"}
+    else:
+        steps = {"encode", "start", "step", "select", "attention"}
+        assert all(f"`{name}`" in recognises for name in steps)
+        names |= steps | {"audio_input"}
+        assert model.mel_set == "mel_htk"
+    assert all(hasattr(model, name) for name in names)
+    assert model.video_input in ("crop80", "feats", None)
 
 
 def test_every_key_of_the_decisions_is_there():
