@@ -110,11 +110,6 @@ def to_decibel(mel_tf: np.ndarray, floor: float = LOG_FLOOR) -> np.ndarray:
     return 20 * np.log10(np.maximum(mel_tf, floor))
 
 
-def from_decibel(level_tf: np.ndarray) -> np.ndarray:
-    """The magnitudes of `to_decibel`; what lay under the floor comes back as the floor."""
-    return 10 ** (level_tf / 20)
-
-
 @cache
 def _bank_as(mel_set: str, dtype: np.dtype) -> np.ndarray:
     return _frozen(np.ascontiguousarray(filter_bank(mel_set).T, dtype=dtype))

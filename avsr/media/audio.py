@@ -8,7 +8,6 @@ import numpy as np
 
 from avsr.errors import UtteranceError
 from avsr.media.video import open_media
-from avsr.storage.atomic import atomic_path
 
 RATE = 16000
 SILENCE = 1e-4  # RMS (full scale 1) below which a recording counts as silent
@@ -78,14 +77,6 @@ def sound_seconds(path: Path) -> float | None:
         stream = container.streams.audio[0]
         total = sum(packet.duration or 0 for packet in container.demux(stream))
         return float(total * stream.time_base)
-
-
-def write_wav(path: Path, wave: np.ndarray, rate: int = RATE) -> None:
-    """Writes (n,) float samples as 16-bit PCM, atomically; what goes beyond full scale is clipped."""
-    import soundfile
-
-    with atomic_path(path) as temporary:
-        soundfile.write(temporary, np.clip(wave, -1, 1), rate, subtype="PCM_16")
 
 
 def _read_file(path: Path) -> tuple[np.ndarray, int]:

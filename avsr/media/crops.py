@@ -25,10 +25,6 @@ class CropShape:
     through: int | None = None
 
 
-ENHANCEMENT = CropShape(128, 80, through=128)  # MHCA-AVCRN section 3.1: a 128x128 crop, resized to 80x80
-RECOGNITION = CropShape(96, 112)  # AE-MSR section 4.1: 112x112; the window is ours (decision: see docs/decisions.md)
-
-
 @dataclass(frozen=True)
 class FixedCrop:
     """A part of corpora whose faces are centred already: rows and columns from, to (px), resized to `size` px."""
@@ -40,11 +36,6 @@ class FixedCrop:
 
 LRW = FixedCrop((115, 211), (79, 175), 122)  # of 256x256; training cuts 112x112 out of 122x122 at random
 LRS3 = FixedCrop((72, 184), (56, 168), 112)  # of 224x224; 16 px below its centre, where the mouth is
-
-
-def to_grey(pictures: np.ndarray) -> np.ndarray:
-    """(..., 3) uint8 RGB -> (...) uint8 grey with the weights of BT.601."""
-    return np.round(pictures @ np.array([0.299, 0.587, 0.114], np.float32)).astype(np.uint8)
 
 
 def mouth_centres(points_tpx: np.ndarray) -> np.ndarray:

@@ -72,11 +72,6 @@ def read_frames(
         yield picture
 
 
-def read_video(path: Path, color: Literal["gray", "rgb"] = "gray", **options: Any) -> np.ndarray:
-    """All pictures of a short clip at once, (T, H, W) or (T, H, W, 3) uint8; options as `read_frames`."""
-    return np.stack(list(read_frames(path, color, **options)))
-
-
 @contextmanager
 def open_media(path: Path) -> Iterator[Any]:
     """An open PyAV container; what goes wrong inside the block becomes one clear line (UtteranceError)."""

@@ -65,17 +65,6 @@ def load_system(name: str, preset: str = "base", sets: Sequence[str] = (), folde
     return build(System, {**data, "id": name, "preset": preset}, f"system {name}")
 
 
-def model_options(system: System, folders: Sequence[Path] = ()) -> dict[str, Any]:
-    """What `build_model` builds a system from: its model key, for a joint system those of its two parts."""
-    if system.kind != "joint":
-        return dict(system.model)
-    if not system.enhancer or not system.recogniser:
-        raise UsageError(f"system {system.id}: a joint system needs the keys 'enhancer' and 'recogniser'")
-    both = {"enhancer": system.enhancer, "recogniser": system.recogniser}
-    parts = {part: load_system(name, system.preset, (), folders) for part, name in both.items()}
-    return {"type": "joint", **{part: model_options(one, folders) for part, one in parts.items()}}
-
-
 def training_conf(system: System, folders: Sequence[Path] = (), recipe: Mapping[str, dict] | None = None) -> TrainConf:
     """The system's training protocol overlaid by its own `train`, then by what a recipe's `train:` says for the
     protocol, then for the system. UsageError when there is no such protocol."""

@@ -2,9 +2,9 @@
 
 The utterances come from the target's own split and never from the target's speaker. So tracks are made
 for groups of speakers, and a group's tracks hold none of its members. Where a split has one speaker only,
-the groups are made of utterances: a track then holds other clips of that speaker, and up to half of its
-voices from the other talkers that the split has. (The paper gives the number 30 and no more; decision: see
-docs/decisions.md.)
+the groups are made of utterances: a track then holds other clips of that speaker, and half of its voices are
+other talkers, as far as the split has them; more only where its clips are too few. (The paper gives the number
+30 and no more; decision: see docs/decisions.md.)
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -93,7 +93,7 @@ def plan_tracks(
 
 
 def _choose(inside: list, outside: list, voices: int, one_speaker: bool, draw: np.random.Generator) -> list:
-    """Different utterances. Other talkers come first, for up to half, with one speaker; else only fill up."""
+    """Different utterances. With one speaker half of them are other talkers; these fill up what is missing beside."""
     inside = [inside[i] for i in draw.permutation(len(inside))]
     outside = [outside[i] for i in draw.permutation(len(outside))]
     if one_speaker:

@@ -7,6 +7,8 @@ import av
 import numpy as np
 from skimage.data import astronaut
 
+from avsr.media.video import read_frames
+
 HEIGHT, WIDTH = 288, 360
 
 
@@ -24,6 +26,11 @@ def face_clip(frames: int = 75, moving: bool = True) -> np.ndarray:
 def grey(pictures: np.ndarray) -> np.ndarray:
     """(..., 3) RGB -> (...) uint8."""
     return np.round(pictures @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
+
+
+def read_video(path: Path, color: str = "gray", **options) -> np.ndarray:
+    """All pictures of a clip at once, (T, H, W) or (T, H, W, 3) uint8; options as `read_frames`."""
+    return np.stack(list(read_frames(path, color, **options)))
 
 
 def tone(seconds: float, rate: int, channels: int = 1, level: float = 0.3, hertz: float = 440.0) -> np.ndarray:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from avsr.errors import UtteranceError
-from avsr.media.video import probe, read_frames, read_video
-from tests.media.clips import face_clip, grey, tone, write_clip
+from avsr.media.video import probe, read_frames
+from tests.media.clips import face_clip, grey, read_video, tone, write_clip
 
 LOSSLESS = {"codec": "ffv1", "pixels": "bgr0"}
 

@@ -8,6 +8,7 @@ from avsr.errors import UsageError
 from avsr.models.enhancement.ae import Ae, AeConf
 from avsr.models.recognition.eg_seq2seq import EgConf, EgSeq2Seq
 from avsr.models.recognition.joint import Joint
+from avsr.training.freezing import freeze, trainable
 
 
 def joint_of(modality: str) -> Joint:
@@ -47,6 +48,13 @@ def test_training_leaves_the_enhancer_as_it_is():
     assert all(p.grad is None for p in joint.enhancer.parameters())
     changed = {name for name, value in joint.state_dict().items() if not torch.equal(value, before[name])}
     assert changed and all(name.startswith("recogniser.") for name in changed)
+
+
+def test_no_phase_lets_the_enhancer_move():
+    joint = joint_of("a")
+    freeze(joint, (), trainable(joint))
+    assert not any(weight.requires_grad for weight in joint.enhancer.parameters())
+    assert all(weight.requires_grad for weight in joint.recogniser.parameters())
 
 
 def test_statistics_are_those_of_enhanced_sound_unless_the_recogniser_has_its_own():

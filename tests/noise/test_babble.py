@@ -34,10 +34,12 @@ def test_with_one_speaker_no_track_holds_the_target():
         assert len(set(keys)) == 30 and set(others) <= set(keys)
 
 
-def test_other_talkers_are_half_at_most_with_one_speaker_and_only_fill_up_with_several():
+def test_other_talkers_are_half_with_one_speaker_more_where_clips_are_few_and_only_fill_up_with_several():
     many = [f"speech-t{n:02d}" for n in range(50)]
     for track in plan({f"s1-{n:03d}": "s1" for n in range(100)}, many)[0]:
         assert sum(voice.store == "noise" for voice in track.voices) == 15
+    for track in plan({f"s1-{n}": "s1" for n in range(8)}, many)[0]:  # of four groups: six clips are of others
+        assert [voice.store for voice in track.voices].count("noise") == 24
     for track in plan({f"s{n % 4}-{n:03d}": f"s{n % 4}" for n in range(100)}, many)[0]:
         assert not any(voice.store == "noise" for voice in track.voices)
     for track in plan({"s1-a": "s1", "s2-a": "s2", "s2-b": "s2"}, many)[0]:

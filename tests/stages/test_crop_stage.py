@@ -11,11 +11,10 @@ import pytest
 
 from avsr.media import landmarks
 from avsr.media.crops import Cropper, CropShape, FixedCrop, fixed_crop
-from avsr.media.video import read_video
 from avsr.stages import crop
 from avsr.storage.arrays import Store
 from avsr.storage.datadir import Utterance, write_datadir
-from tests.media.clips import face_clip, tone, write_clip
+from tests.media.clips import face_clip, read_video, tone, write_clip
 from tests.media.test_landmarks import two_faces
 
 
