@@ -16,7 +16,7 @@ from pathlib import Path
 from avsr.errors import AvsrError, UsageError
 from avsr.stages import common
 from avsr.storage.atomic import write_json
-from avsr.storage.datadir import Utterance, write_datadir
+from avsr.storage.datadir import Utterance, in_order, table_files, write_datadir
 from avsr.storage.markers import is_done, mark
 
 log = logging.getLogger("avsr")
@@ -59,16 +59,17 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
     if is_done(marker, key):
         log.info("%s: done before", args.out)
         return
-    for name in SPLITS:
-        write_datadir(args.out / name, splits[name])
+    made = [*SPLITS, OTHERS] if others else SPLITS
+    for name in made:
+        in_order(args.out / name, splits[name])  # what is refused leaves the tables of before as they are
+    marker.unlink(missing_ok=True)  # first: stopped on the way, tables of two runs must not count as done
     shutil.rmtree(args.out / OTHERS, ignore_errors=True)  # of another protocol
-    if others:
-        write_datadir(args.out / OTHERS, others)
+    for name in made:
+        write_datadir(args.out / name, splits[name])
     lists = {name: sorted(utt.id for utt in splits[name]) for name in SPLITS}
     head = {"protocol": args.protocol, "seed": args.seed, "synthetic": is_generated(args.corpus_dir)}
     write_json(args.out / "splits.json", {**head, **lists})
-    made = [*SPLITS, OTHERS] if others else SPLITS
-    mark(marker, key, [args.out / "splits.json", *(args.out / name / "utt2spk" for name in made)])
+    mark(marker, key, [args.out / "splits.json", *(path for name in made for path in table_files(args.out / name))])
     for name in made:
         speakers = sorted({utt.speaker for utt in splits[name]})
         log.info("%s: %d utterances of %d speakers: %s", name, len(splits[name]), len(speakers), " ".join(speakers))
