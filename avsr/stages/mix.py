@@ -208,18 +208,18 @@ def _lists(args: Any, stage: Stage, conf: MixConf, work_dir: Path, split: str) -
     drawn = [json.loads(line) for line in info.read_text(encoding="utf-8").splitlines()] if info.exists() else []
     if [row["utt"] for row in drawn] != sources.utterances:
         return _unfinished(args)
-    written = 0
+    written = set()
     for name in names:
         rows = [Row(**row["rows"][name]) for row in drawn if row["rows"][name]]
-        written += bool(rows)
         if rows:
             write_list(out / f"{name}.jsonl", rows)
-        else:
-            (out / f"{name}.jsonl").unlink(missing_ok=True)
+            written.add(f"{name}.jsonl")
         if len(rows) < len(drawn):
             left = "no list" if not rows else f"{len(rows)} of {len(drawn)} utterances"
             log.info("%s of %s: %s (nobody else to be heard there; --speech-dir adds talkers)", name, split, left)
-    log.info("%s: %d lists of %d utterances", out, written, len(drawn))
+    for path in set(out.glob("*.jsonl")) - {out / name for name in written}:
+        path.unlink()  # of another configuration; stage 9 scores every list that is there
+    log.info("%s: %d lists of %d utterances", out, len(written), len(drawn))
 
 
 def _list_worker(work_dir: Path, split: str, conf: MixConf, seed: int) -> Callable[[str], dict]:
