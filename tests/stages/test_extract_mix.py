@@ -145,7 +145,7 @@ def test_pictures_missing_are_said_with_their_stage(tmp_path, capsys):
     capsys.readouterr()
     assert run_extract(tmp_path, "test") == 1
     out = capsys.readouterr()
-    assert "landmarks/store.json is missing: stage 2 (crop) makes it" in out.out + out.err
+    assert "crop80/store.json is missing: stage 2 (crop) makes it" in out.out + out.err
 
 
 def test_all_lists_are_there_and_every_mixture_has_its_snr(work):
@@ -164,18 +164,6 @@ def test_all_lists_are_there_and_every_mixture_has_its_snr(work):
             else:
                 assert snr_of((noisy_n, clean_n)) == pytest.approx(row.snr, abs=0.01)
                 assert name == f"{row.kind}_{row.snr:g}dB"
-
-
-def test_lists_of_another_configuration_go_when_lists_are_written(work, tmp_path):
-    for name in ("data", "dump"):
-        shutil.copytree(work / name, tmp_path / name)
-    option = f"--noise-dir={work / 'noise'}"
-    kept = (tmp_path / "data/test_noisy/speech_0dB.jsonl").read_bytes()
-    assert run_mix(tmp_path, option, "--set=mix.test_snrs_enhance=[0]", "--set=mix.test_snrs_recognise=[3]") == 0
-    names = {path.name for path in (tmp_path / "data/test_noisy").iterdir()}
-    assert names == {"natural_0dB.jsonl", "speech_0dB.jsonl", "own_0dB.jsonl", "babble_3dB.jsonl"}
-    assert (tmp_path / "data/test_noisy/speech_0dB.jsonl").read_bytes() == kept
-    assert {path.stem for path in (tmp_path / "data/valid_noisy").iterdir()} == {"train_like", "babble", "clean"}
 
 
 def test_who_interferes(work):
