@@ -25,6 +25,7 @@ GRAMMAR = (COMMANDS, COLOURS, PREPOSITIONS, LETTERS, DIGITS, ADVERBS)
 
 EXTENSIONS = (".mpg", ".mp4", ".mkv", ".avi")
 ALIGN_UNIT = 25_000  # of an .align file, per second: 1000 a video frame
+INSIDE = re.compile(r"(?i)videos?|mpg(_\w+)?|mp4|mkv|avi|align(ments?)?")  # folders of a speaker, no names of one
 DURATION = 3.0  # seconds of a clip
 SILENCES = ("SIL", "SP")
 MEN = (
@@ -96,14 +97,18 @@ def sentence(clip: str) -> str:
 
 
 def find_clips(corpus: Path) -> dict[str, list[Clip]]:
-    """All clips by speaker, in every layout met: `**/<speaker>/**/<id>.<ext>`, the speaker being the folder nearest
-    to the top that holds clips below it. Raises AvsrError when there are none."""
+    """All clips by speaker, in every layout met: `**/<speaker>/**/<id>.<ext>`.
+
+    The speaker is the first folder named s1 ... s34; where there is none, the folder nearest to the clip that is not
+    one of GRID's own inside a speaker's (video, mpg_6000): u01 in u01/<id>.mpg, video/u01/<id>.mpg and
+    u01/video/mpg_6000/<id>.mpg. Clips without such a folder belong to one speaker, named as the corpus's folder.
+    Raises AvsrError when there is no clip."""
     corpus = Path(corpus)
     if not corpus.is_dir():
         raise AvsrError(f"{corpus}: there is no such folder; give GRID's folder with --corpus-dir")
     found: dict[str, dict[str, Clip]] = {}
     for path in sorted(_videos(corpus)):
-        speaker = _speaker(path.relative_to(corpus).parts[:-1]) or corpus.name
+        speaker = _speaker(corpus, path)
         clip = Clip(speaker, path.stem.lower(), path.absolute())
         kept = found.setdefault(speaker, {}).setdefault(clip.id, clip)
         if kept is not clip:
@@ -141,19 +146,18 @@ class Alignments:
     """
 
     def __init__(self, corpus: Path):
+        corpus = Path(corpus)
         self._own: dict[tuple[str, str], Path] = {}
         self._distributed: dict[tuple[str, str], Path] = {}
-        for path in sorted(Path(corpus).rglob("*.align")):
-            folder = path.parent.parent if path.parent.name == "align" else path.parent
+        for path in sorted(corpus.rglob("*.align")):
             table = self._distributed if "alignments" in path.relative_to(corpus).parts else self._own
-            table[folder.name, path.stem.lower()] = path
+            table[_speaker(corpus, path), path.stem.lower()] = path
 
     def find(self, clip: Clip) -> Path | None:
         """The clip's alignment, or None."""
-        own = self._own.get((clip.speaker, clip.id)) or self._own.get((clip.video.parent.name, clip.id))
         number = int(clip.speaker[1:]) if re.fullmatch(r"s\d+", clip.speaker) else None
         folder = f"s{MISPLACED_ALIGNMENTS.get(number, number)}" if number else clip.speaker
-        return own or self._distributed.get((folder, clip.id))
+        return self._own.get((clip.speaker, clip.id)) or self._distributed.get((folder, clip.id))
 
 
 def _videos(corpus: Path) -> Iterator[Path]:
@@ -167,10 +171,12 @@ def _videos(corpus: Path) -> Iterator[Path]:
         yield path
 
 
-def _speaker(folders: tuple[str, ...]) -> str | None:
-    """s1 ... s34 where a folder is named so, else the folder that holds the clip."""
+def _speaker(corpus: Path, path: Path) -> str:
+    """Whose clip or alignment a file is, by the folders between it and the corpus."""
+    folders = path.relative_to(corpus).parts[:-1]
     named = [folder for folder in folders if re.fullmatch(r"s\d{1,2}", folder)]
-    return named[0] if named else (folders[-1] if folders else None)
+    others = [folder for folder in folders if not INSIDE.fullmatch(folder)]
+    return named[0] if named else (others[-1] if others else corpus.absolute().name)
 
 
 def _order(speaker: str) -> tuple:
