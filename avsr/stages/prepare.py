@@ -87,6 +87,11 @@ def read_grid(args: argparse.Namespace, conf: PrepareConf) -> dict[str, list[Utt
     generated = is_generated(args.corpus_dir)
     one = args.protocol in speakers
     if generated and not one:  # it comes with its own list of splits
+        if args.protocol != "mini":
+            known = " ".join(["mini", *speakers])
+            raise UsageError(
+                f"--protocol {args.protocol}: {args.corpus_dir} is a generated corpus; choose one of: {known}"
+            )
         chosen = _listed(args.corpus_dir, speakers)
     else:
         chosen = splits.make_split(args.protocol, speakers, args.seed)
@@ -123,8 +128,8 @@ def read_mini(args: argparse.Namespace, conf: PrepareConf) -> dict[str, list[Utt
 
 
 def is_generated(corpus: Path) -> bool:
-    """Whether a corpus in GRID's layout is a synthetic one of avsr.corpora.mini."""
-    return (corpus / "splits.json").exists()
+    """Whether a corpus in GRID's layout is a synthetic one: avsr.corpora.mini puts corpus.json there, whole or not."""
+    return (corpus / "corpus.json").exists()
 
 
 def _listed(corpus: Path, speakers: dict) -> dict:
@@ -133,6 +138,8 @@ def _listed(corpus: Path, speakers: dict) -> dict:
     path = corpus / "splits.json"
     try:
         lists = {name: list(json.loads(path.read_text(encoding="utf-8"))[name]) for name in SPLITS}
+    except FileNotFoundError:
+        raise AvsrError(f"{path} is missing: {corpus} was not made to its end; run the mini recipe on it") from None
     except (ValueError, KeyError, TypeError):
         raise AvsrError(f"{path} is damaged; delete {corpus} and run stage 1 again") from None
     clips = {clip.utt: clip for found in speakers.values() for clip in found}

@@ -92,7 +92,17 @@ def test_speakers_that_a_protocol_needs_are_named(refused):
 
 def listed(corpus, **splits):
     """The list of splits that a generated corpus brings along; protocol mini reads it."""
-    return lambda: (corpus / "splits.json").write_text(json.dumps(splits))
+    return generated(corpus, json.dumps(splits))
+
+
+def generated(corpus, text):
+    """corpus.json tells a generated corpus."""
+
+    def put():
+        (corpus / "corpus.json").write_text("{}")
+        (corpus / "splits.json").write_text(text)
+
+    return put
 
 
 IDS = [f"s1-{name}" for name in NAMES]
@@ -115,8 +125,24 @@ def test_a_tested_speaker_in_another_split(refused, corpus, split):
 
 @pytest.mark.parametrize("text", ['{"train": ["s1-b', "[]", '{"train": []}', '{"train": 3, "valid": [], "test": []}'])
 def test_a_damaged_list_of_splits(refused, corpus, text):
-    said = refused(lambda: (corpus / "splits.json").write_text(text), protocol="mini")
+    said = refused(generated(corpus, text), protocol="mini")
     assert f"{corpus}/splits.json is damaged; delete {corpus} and run stage 1 again" in said
+
+
+def test_a_generated_corpus_without_its_list_of_splits(refused, corpus):
+    said = refused(lambda: (corpus / "corpus.json").write_text("{}"), protocol="mini")
+    assert f"{corpus}/splits.json is missing: {corpus} was not made to its end; run the mini recipe on it" in said
+
+
+@pytest.mark.parametrize("protocol", ["nonsense", "G", "s2"])
+def test_a_protocol_that_a_generated_corpus_has_not(refused, corpus, protocol):
+    said = refused(listed(corpus, train=IDS[:8], valid=IDS[8:10], test=IDS[10:]), protocol=protocol, code=2)
+    assert f"--protocol {protocol}: {corpus} is a generated corpus; choose one of: mini s1\n" in said
+
+
+def test_a_file_of_that_name_makes_no_corpus_a_generated_one(refused, corpus):
+    said = refused(lambda: (corpus / "splits.json").write_text("{}"), protocol="nonsense", code=2)
+    assert "choose one of: G GT mini s1" in said
 
 
 def test_a_list_of_splits_that_names_a_clip_that_is_gone(refused, corpus):
