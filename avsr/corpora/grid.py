@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from avsr.errors import AvsrError
+from avsr.errors import AvsrError, UtteranceError
 from avsr.storage.datadir import Utterance
 
 log = logging.getLogger("avsr")
@@ -119,7 +119,9 @@ def find_clips(corpus: Path) -> dict[str, list[Clip]]:
 
 
 def utterance(clip: Clip, align: Path | None) -> Utterance:
-    """The utterance of a clip; with an alignment it has words with times, and the length that the alignment has."""
+    """The utterance of a clip; with an alignment it has words with times, and the length that the alignment has.
+
+    Raises UtteranceError for a damaged alignment."""
     rows = read_align(align) if align else ()
     duration = rows[-1][1] if rows else DURATION
     words = tuple(row for row in rows if row[2] not in SILENCES)
@@ -128,15 +130,18 @@ def utterance(clip: Clip, align: Path | None) -> Utterance:
 
 
 def read_align(path: Path) -> tuple[tuple[float, float, str], ...]:
-    """Start and end in seconds and the word, silences too. Raises AvsrError on other lines than `start end word`."""
+    """Start and end in seconds and the word, silences too. Raises UtteranceError for a file that cannot be opened and
+    on other lines than `start end word`."""
     try:
         lines = Path(path).read_text(encoding="utf-8").split("\n")
         rows = [line.split() for line in lines if line.strip()]
         return tuple((int(start) / ALIGN_UNIT, int(end) / ALIGN_UNIT, word.upper()) for start, end, word in rows)
-    except UnicodeDecodeError:
-        raise AvsrError(f"{path}: is not UTF-8 text; convert it or remove it") from None
-    except ValueError:
-        raise AvsrError(f"{path}: every line must read 'start end word'; mend it or remove it") from None
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise UtteranceError(f"{path}: cannot be read ({error.strerror}); mend it or remove it") from error
+    except UnicodeDecodeError as error:
+        raise UtteranceError(f"{path}: is not UTF-8 text; convert it or remove it") from error
+    except ValueError as error:
+        raise UtteranceError(f"{path}: every line must read 'start end word'; mend it or remove it") from error
 
 
 class Alignments:
