@@ -3,7 +3,9 @@
 dlib's detector (HOG) costs ten times as much as its 68-point predictor (Kazemi & Sullivan 2014), so faces are looked
 for in every fifth picture, reduced, and around the last one when there is one; the predictor runs on every picture,
 in boxes that lie on the line between two detections. Where a box jumps or is lost between two detections,
-the pictures between are searched one by one. AE-MSR and MHCA-AVCRN both take their mouth crops from such landmarks.
+the pictures between are searched one by one. A second face is counted where both are in a picture that is searched as
+a whole: the first one, and those in which the followed face is not near its last place. So one that enters later is
+seldom counted; it is not followed either. AE-MSR and MHCA-AVCRN both take their mouth crops from such landmarks.
 """
 
 import importlib.util
@@ -56,7 +58,7 @@ class Counts:
     missed: int = 0  # regular ones in which the face was not found
     redetected: int = 0  # pictures between two regular detections that were searched
     interpolated: int = 0  # pictures whose landmarks come from their neighbours
-    faces: int = 0  # most faces in one picture that was searched in full
+    faces: int = 0  # most in one picture that was searched as a whole, as the first is; seldom one that enters later
 
 
 @dataclass(frozen=True)

@@ -148,6 +148,17 @@ def test_of_two_faces_the_largest(finder, left, right):
     assert at_left.all() if left > right else not at_left.any()
 
 
+def test_a_face_that_enters_later_is_not_followed_and_seldom_counted(finder):
+    clip = two_faces(0.95, 1.1, 40)
+    clip[:8, :, SLOT:] = 128
+    points, counts = detect(clip, finder, CONF, "clip")
+    assert counts["faces"] == 1 and counts["missed"] == 0 and (points[:, MOUTH, 0] < SLOT).all()
+    clip[20:22, :, :SLOT] = 128  # away in one regular detection
+    points, counts = detect(clip, finder, CONF, "clip")
+    assert counts["missed"] == 1 and (points[:, MOUTH, 0] < SLOT).all()
+    assert counts["faces"] == 1  # the other one is alone in the picture that was searched as a whole
+
+
 def test_identity_is_kept_while_the_face_is_away(finder):
     clip = two_faces(1.1, 0.95, 40)
     clip[13:18, :, :SLOT] = 128  # only the other one is there
