@@ -92,6 +92,8 @@ def test_a_damaged_alignment_drops_its_clip(corpus, tmp_path, capsys, text, mess
 def test_too_many_damaged_alignments_end_the_stage(corpus, tmp_path, capsys):
     (corpus / "s1" / f"{NAMES[0]}.align").symlink_to(tmp_path / "gone")
     (corpus / "s1" / f"{NAMES[1]}.align").write_text("0 1")
+    for speaker in ("s2", "s3", "s4", "s5"):
+        put(corpus, speaker)  # competing talkers do not count
     assert run(corpus, tmp_path / "data") == 3
     said = one_line(capsys)
     assert "2 of 12 utterances failed" in said and f"see {tmp_path}/data/failed.tsv" in said
