@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from avsr.errors import AvsrError
+from avsr.errors import AvsrError, UtteranceError
 from avsr.storage.datadir import Utterance
 
 log = logging.getLogger("avsr")
@@ -25,6 +25,7 @@ GRAMMAR = (COMMANDS, COLOURS, PREPOSITIONS, LETTERS, DIGITS, ADVERBS)
 
 EXTENSIONS = (".mpg", ".mp4", ".mkv", ".avi")
 ALIGN_UNIT = 25_000  # of an .align file, per second: 1000 a video frame
+INSIDE = re.compile(r"(?i)videos?|mpg(_\w+)?|mp4|mkv|avi|align(ments?)?")  # folders of a speaker, no names of one
 DURATION = 3.0  # seconds of a clip
 SILENCES = ("SIL", "SP")
 MEN = (
@@ -96,14 +97,18 @@ def sentence(clip: str) -> str:
 
 
 def find_clips(corpus: Path) -> dict[str, list[Clip]]:
-    """All clips by speaker, in every layout met: `**/<speaker>/**/<id>.<ext>`, the speaker being the folder nearest
-    to the top that holds clips below it. Raises AvsrError when there are none."""
+    """All clips by speaker, in every layout met: `**/<speaker>/**/<id>.<ext>`.
+
+    The speaker is the first folder named s1 ... s34; where there is none, the folder nearest to the clip that is not
+    one of GRID's own inside a speaker's (video, mpg_6000): u01 in u01/<id>.mpg, video/u01/<id>.mpg and
+    u01/video/mpg_6000/<id>.mpg. Clips without such a folder belong to one speaker, named as the corpus's folder.
+    Raises AvsrError when there is no clip."""
     corpus = Path(corpus)
     if not corpus.is_dir():
         raise AvsrError(f"{corpus}: there is no such folder; give GRID's folder with --corpus-dir")
     found: dict[str, dict[str, Clip]] = {}
     for path in sorted(_videos(corpus)):
-        speaker = _speaker(path.relative_to(corpus).parts[:-1]) or corpus.name
+        speaker = _speaker(corpus, path)
         clip = Clip(speaker, path.stem.lower(), path.absolute())
         kept = found.setdefault(speaker, {}).setdefault(clip.id, clip)
         if kept is not clip:
@@ -114,7 +119,9 @@ def find_clips(corpus: Path) -> dict[str, list[Clip]]:
 
 
 def utterance(clip: Clip, align: Path | None) -> Utterance:
-    """The utterance of a clip; with an alignment it has words with times, and the length that the alignment has."""
+    """The utterance of a clip; with an alignment it has words with times, and the length that the alignment has.
+
+    Raises UtteranceError for a damaged alignment."""
     rows = read_align(align) if align else ()
     duration = rows[-1][1] if rows else DURATION
     words = tuple(row for row in rows if row[2] not in SILENCES)
@@ -123,15 +130,18 @@ def utterance(clip: Clip, align: Path | None) -> Utterance:
 
 
 def read_align(path: Path) -> tuple[tuple[float, float, str], ...]:
-    """Start and end in seconds and the word, silences too. Raises AvsrError on other lines than `start end word`."""
+    """Start and end in seconds and the word, silences too. Raises UtteranceError for a file that cannot be opened and
+    on other lines than `start end word`."""
     try:
         lines = Path(path).read_text(encoding="utf-8").split("\n")
         rows = [line.split() for line in lines if line.strip()]
         return tuple((int(start) / ALIGN_UNIT, int(end) / ALIGN_UNIT, word.upper()) for start, end, word in rows)
-    except UnicodeDecodeError:
-        raise AvsrError(f"{path}: is not UTF-8 text; convert it or remove it") from None
-    except ValueError:
-        raise AvsrError(f"{path}: every line must read 'start end word'; mend it or remove it") from None
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise UtteranceError(f"{path}: cannot be read ({error.strerror}); mend it or remove it") from error
+    except UnicodeDecodeError as error:
+        raise UtteranceError(f"{path}: is not UTF-8 text; convert it or remove it") from error
+    except ValueError as error:
+        raise UtteranceError(f"{path}: every line must read 'start end word'; mend it or remove it") from error
 
 
 class Alignments:
@@ -141,19 +151,18 @@ class Alignments:
     """
 
     def __init__(self, corpus: Path):
+        corpus = Path(corpus)
         self._own: dict[tuple[str, str], Path] = {}
         self._distributed: dict[tuple[str, str], Path] = {}
-        for path in sorted(Path(corpus).rglob("*.align")):
-            folder = path.parent.parent if path.parent.name == "align" else path.parent
+        for path in sorted(corpus.rglob("*.align")):
             table = self._distributed if "alignments" in path.relative_to(corpus).parts else self._own
-            table[folder.name, path.stem.lower()] = path
+            table[_speaker(corpus, path), path.stem.lower()] = path
 
     def find(self, clip: Clip) -> Path | None:
         """The clip's alignment, or None."""
-        own = self._own.get((clip.speaker, clip.id)) or self._own.get((clip.video.parent.name, clip.id))
         number = int(clip.speaker[1:]) if re.fullmatch(r"s\d+", clip.speaker) else None
         folder = f"s{MISPLACED_ALIGNMENTS.get(number, number)}" if number else clip.speaker
-        return own or self._distributed.get((folder, clip.id))
+        return self._own.get((clip.speaker, clip.id)) or self._distributed.get((folder, clip.id))
 
 
 def _videos(corpus: Path) -> Iterator[Path]:
@@ -167,10 +176,12 @@ def _videos(corpus: Path) -> Iterator[Path]:
         yield path
 
 
-def _speaker(folders: tuple[str, ...]) -> str | None:
-    """s1 ... s34 where a folder is named so, else the folder that holds the clip."""
+def _speaker(corpus: Path, path: Path) -> str:
+    """Whose clip or alignment a file is, by the folders between it and the corpus."""
+    folders = path.relative_to(corpus).parts[:-1]
     named = [folder for folder in folders if re.fullmatch(r"s\d{1,2}", folder)]
-    return named[0] if named else (folders[-1] if folders else None)
+    others = [folder for folder in folders if not INSIDE.fullmatch(folder)]
+    return named[0] if named else (others[-1] if others else corpus.absolute().name)
 
 
 def _order(speaker: str) -> tuple:

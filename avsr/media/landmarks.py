@@ -3,7 +3,9 @@
 dlib's detector (HOG) costs ten times as much as its 68-point predictor (Kazemi & Sullivan 2014), so faces are looked
 for in every fifth picture, reduced, and around the last one when there is one; the predictor runs on every picture,
 in boxes that lie on the line between two detections. Where a box jumps or is lost between two detections,
-the pictures between are searched one by one. AE-MSR and MHCA-AVCRN both take their mouth crops from such landmarks.
+the pictures between are searched one by one. A second face is counted where both are in a picture that is searched as
+a whole: the first one, and those in which the followed face is not near its last place. So one that enters later is
+seldom counted; it is not followed either. AE-MSR and MHCA-AVCRN both take their mouth crops from such landmarks.
 """
 
 import importlib.util
@@ -11,11 +13,11 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
-from avsr.errors import AvsrError, UtteranceError
+from avsr.errors import AvsrError, UsageError, UtteranceError
 
 POINTS = 68
 MOUTH = slice(48, 68)
@@ -56,7 +58,7 @@ class Counts:
     missed: int = 0  # regular ones in which the face was not found
     redetected: int = 0  # pictures between two regular detections that were searched
     interpolated: int = 0  # pictures whose landmarks come from their neighbours
-    faces: int = 0  # most faces in one picture that was searched in full
+    faces: int = 0  # most in one picture that was searched as a whole, as the first is; seldom one that enters later
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,8 @@ class Box:
 
 
 class FaceFinder:
-    """dlib's detector and predictor. Raises AvsrError when dlib or its 68-point model is not there."""
+    """dlib's detector and predictor. Raises AvsrError when dlib or its 68-point model is not there or is another one,
+    UsageError when crop.detect.predictor names no file."""
 
     def __init__(self, conf: DetectConf = DetectConf()):
         try:
@@ -102,7 +105,20 @@ class FaceFinder:
         self._dlib = dlib
         self._width = conf.width
         self._detector = dlib.get_frontal_face_detector()
-        self._predictor = dlib.shape_predictor(str(conf.predictor or find_predictor()))
+        self._predictor = self._load(conf.predictor or find_predictor())
+
+    def _load(self, path: Path) -> Any:
+        if not path.is_file():
+            raise UsageError(f"{path}: there is no such file; mend crop.detect.predictor, or leave it out")
+        wrong = f"{path}: is no 68-point shape predictor of dlib; name another one in crop.detect.predictor"
+        try:
+            predictor = self._dlib.shape_predictor(str(path))
+        except RuntimeError:  # dlib's word for all that it cannot read
+            raise AvsrError(wrong) from None
+        points = predictor(np.zeros((80, 80), np.uint8), self._dlib.rectangle(10, 10, 70, 70)).num_parts
+        if points != POINTS:
+            raise AvsrError(f"{wrong} (it has {points} points)")
+        return predictor
 
     def first_faces(self, picture: np.ndarray) -> list[Box]:
         """The faces in a grey (H, W) uint8 picture of which nothing is known: in small first, as that is fast."""

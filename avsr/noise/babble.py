@@ -34,7 +34,7 @@ class BabbleConf:
 
 @dataclass(frozen=True)
 class Voice:
-    """One utterance in a track, from `offset` samples on; `store` is wave or noise."""
+    """One utterance in a track, from `offset` samples on; `store` is wave, noise, or train (its waves, stage 4)."""
 
     store: str
     key: str

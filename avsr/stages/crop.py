@@ -7,11 +7,12 @@ Writes DIR/dump/video/<split>/landmarks/  (T, 68, 2) float32, px of the source p
                                info.jsonl  what was found in every utterance
                                qa.html     contact sheet, lost faces, sizes and offsets: open it in a browser
 Damaged, short and faceless clips go to failed.tsv. When only the crops' options change, the landmarks stay and no
-face is looked for again.
+face is looked for again. With a fixed box (crop.detect.backend box) there are no landmarks; those of before go.
 """
 
 import json
 import logging
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from avsr.config import to_dict
 from avsr.errors import AvsrError, TooManyFailed, UtteranceError
 from avsr.media.landmarks import DetectConf
 from avsr.stages.common import Stage, parser, run
+from avsr.stages.shards import forget, read_failed
 from avsr.storage.arrays import Store
 from avsr.storage.datadir import Utterance, read_splits
 from avsr.storage.markers import digest, fingerprint, is_done, mark
@@ -68,12 +70,15 @@ def _body(args: Any, stage: Stage) -> None:
 def _split(stage: Stage, conf: CropConf, utterances: dict[str, Utterance], out: Path) -> None:
     item_keys = {utt: fingerprint(_inputs(conf, utterance)) for utt, utterance in utterances.items()}
     landmarks_key = digest([to_dict(conf.detect), conf.pictures, item_keys])
-    stores = {
+    boxed = {
         "crop80": {"window": conf.window80, "fps": 25},
         "crop112": {"window": conf.window112, "fps": 25},
     }
-    if conf.box is None:
-        stores = {"landmarks": {"fps": 25, "key": landmarks_key}, **stores}
+    found = {"landmarks": {"fps": 25, "key": landmarks_key}, **boxed}
+    stores, others = (found, boxed) if conf.box is None else (boxed, found)
+    forget(out, others)  # before the work: the crops are written over
+    if conf.box is not None:
+        shutil.rmtree(out / "landmarks", ignore_errors=True)  # these crops are not cut by them
     made_by = (conf, utterances, out if _has_landmarks(out, landmarks_key) else None)
     try:
         finished = stage.process(list(utterances), Cropping, made_by, out, stores, ["crop 1", conf], item_keys)
@@ -86,7 +91,8 @@ def _split(stage: Stage, conf: CropConf, utterances: dict[str, Utterance], out: 
 
 def _inputs(conf: CropConf, utterance: Utterance) -> list[Path]:
     paths = [utterance.video, utterance.sound] if utterance.video else [utterance.sound]
-    return paths + ([conf.detect.folder / f"{utterance.id}.npz"] if conf.detect.folder else [])
+    paths += [conf.detect.folder / f"{utterance.id}.npz"] if conf.detect.folder else []
+    return paths + ([conf.detect.predictor] if conf.detect.predictor else [])
 
 
 def _has_landmarks(out: Path, key: str) -> bool:
@@ -202,7 +208,6 @@ def _write_qa(out: Path, utterances: dict[str, Utterance]) -> None:
     if is_done(marker, key):
         return
     from avsr.media import qa
-    from avsr.stages.shards import read_failed
 
     rows = [row for row in read_info(out) if row["utt"] in store] if len(store) else []
     for line in qa.remarks(rows):

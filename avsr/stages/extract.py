@@ -26,7 +26,7 @@ from avsr.storage.datadir import Utterance, read_splits
 from avsr.storage.markers import fingerprint
 
 log = logging.getLogger("avsr")
-CROP_STORES = ("landmarks", "crop80", "crop112")  # any of them says how many pictures there are
+CROP_STORES = ("crop80", "crop112", "landmarks")  # any of them says how many pictures there are
 CLIPPED = 0.001  # share of samples at full scale above which the log says so
 
 

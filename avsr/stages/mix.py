@@ -17,7 +17,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -169,6 +169,11 @@ def _babble(args: Any, stage: Stage, conf: MixConf, split: str, others: list[str
     speaker_of = {utt: row.speaker for utt, row in read_datadir(args.data / split).items() if utt in wave}
     groups = make_groups(speaker_of, conf.babble.groups, args.seed)
     tracks = plan_tracks(speaker_of, others, groups, conf.babble, args.seed, split)
+    lent = None if tracks or split != "valid" else _lent_by_training(args, set(speaker_of.values()))
+    if lent:
+        tracks = plan_tracks(speaker_of, lent[1], groups, conf.babble, args.seed, split)
+        tracks = [replace(t, voices=tuple(replace(v, store="train") for v in t.voices)) for t in tracks]
+        log.info("babble of valid: nobody else to be heard there, so it is clips of train (--speech-dir adds talkers)")
     meta = {"groups": groups, "tracks": [asdict(track) for track in tracks]}
     out = args.out / "babble"
     if not tracks:
@@ -180,15 +185,26 @@ def _babble(args: Any, stage: Stage, conf: MixConf, split: str, others: list[str
     log.info("babble of %s: %d tracks of %g s, %s voices%s, none with the target's own %s",
              split, len(tracks), conf.babble.seconds, "-".join(map(str, voices)), few, groups["by"])  # fmt: skip
     samples = track_samples(conf.babble)
-    key = ["babble 1", wave.digest, Store(args.out / "noise").digest, samples, meta]
+    key = ["babble 1", wave.digest, Store(args.out / "noise").digest, samples, meta, *(lent[:1] if lent else [])]
     worker_args = (args.out, args.audio, split, tracks, samples)
     stage.process([t.key for t in tracks], _babble_worker, worker_args, out, {split: meta}, key)
     return _complete(out / split, [track.key for track in tracks])
 
 
+def _lent_by_training(args: Any, speakers: set[str]) -> tuple[str, list[str]] | None:
+    """Where a validation split has one clip and no other talker, recognisers are still to be selected by babble:
+    digest and ids of the training clips for it, of other speakers where there are any. None without training."""
+    if not (args.data / "train").is_dir():
+        return None
+    wave = Store(args.audio / "train" / "wave")
+    rows = [row for utt, row in read_datadir(args.data / "train").items() if utt in wave]
+    return wave.digest, [row.id for row in rows if row.speaker not in speakers] or [row.id for row in rows]
+
+
 def _babble_worker(out: Path, audio: Path, split: str, tracks: list[Track], samples: int) -> Callable[[str], dict]:
     by_key = {track.key: track for track in tracks}
-    stores = {"wave": Store(audio / split / "wave"), "noise": Store(out / "noise")}
+    places = {"wave": audio / split / "wave", "noise": out / "noise", "train": audio / "train" / "wave"}
+    stores = {name: Store(places[name]) for name in {voice.store for track in tracks for voice in track.voices}}
 
     def work(key: str) -> dict[str, np.ndarray]:
         return {split: make_track(by_key[key], lambda store, utt: stores[store].read(utt), samples)}
@@ -208,18 +224,18 @@ def _lists(args: Any, stage: Stage, conf: MixConf, work_dir: Path, split: str) -
     drawn = [json.loads(line) for line in info.read_text(encoding="utf-8").splitlines()] if info.exists() else []
     if [row["utt"] for row in drawn] != sources.utterances:
         return _unfinished(args)
-    written = 0
+    written = set()
     for name in names:
         rows = [Row(**row["rows"][name]) for row in drawn if row["rows"][name]]
-        written += bool(rows)
         if rows:
             write_list(out / f"{name}.jsonl", rows)
-        else:
-            (out / f"{name}.jsonl").unlink(missing_ok=True)
+            written.add(f"{name}.jsonl")
         if len(rows) < len(drawn):
             left = "no list" if not rows else f"{len(rows)} of {len(drawn)} utterances"
             log.info("%s of %s: %s (nobody else to be heard there; --speech-dir adds talkers)", name, split, left)
-    log.info("%s: %d lists of %d utterances", out, written, len(drawn))
+    for path in set(out.glob("*.jsonl")) - {out / name for name in written}:
+        path.unlink()  # of another configuration; stage 9 scores every list that is there
+    log.info("%s: %d lists of %d utterances", out, len(written), len(drawn))
 
 
 def _list_worker(work_dir: Path, split: str, conf: MixConf, seed: int) -> Callable[[str], dict]:

@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +33,7 @@ class ShardJob:
     @property
     def step(self) -> str:
         """The name of this work in failed.tsv."""
-        return "+".join(self.stores) or "info"
+        return _step(self.stores)
 
     @property
     def digest(self) -> str:
@@ -127,6 +127,15 @@ def write_failed(out: Path, step: str, rows: list[list[str]]) -> None:
     write_csv(out / "failed.tsv", ["utterance", "step", "exception", "message"], others + rows, delimiter="\t")
 
 
+def forget(out: Path, stores: Iterable[str]) -> None:
+    """Undoes the marks of work on a set of stores and its rows of failed.tsv: other work has taken its place."""
+    step = _step(stores)
+    for marker in (Path(out) / ".done").glob(f"{step}-[0-9]*.json"):
+        marker.unlink()
+    if any(row["step"] == step for row in read_failed(out)):
+        write_failed(out, step, [])
+
+
 def read_failed(out: Path) -> list[dict[str, str]]:
     """The rows of a folder's failed.tsv."""
     path = Path(out) / "failed.tsv"
@@ -134,6 +143,10 @@ def read_failed(out: Path) -> list[dict[str, str]]:
         return []
     with open(path, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file, delimiter="\t"))
+
+
+def _step(stores: Iterable[str]) -> str:
+    return "+".join(stores) or "info"
 
 
 def _read(job: ShardJob) -> dict | None:

@@ -14,6 +14,8 @@ from avsr.errors import AvsrError
 from avsr.storage.atomic import write_text
 
 SAFE_ID = re.compile(r"[A-Za-z0-9._-]+")
+TABLES = ("text", "wav.scp", "video.scp", "utt2dur", "ctm", "spk2gender", "spk2utt", "utt2spk")
+CURE = "mend the table, or run stage 1 (prepare) again where it made it"
 
 
 @dataclass(frozen=True)
@@ -42,18 +44,33 @@ def check_id(utt: str, where: str = "") -> str:
     return utt
 
 
-def write_datadir(folder: Path, utterances: Iterable[Utterance]) -> None:
-    """Writes all tables, sorted in C order as Kaldi demands; utt2spk last, as it is what readers look for first."""
-    folder = Path(folder)
+def in_order(folder: Path, utterances: Iterable[Utterance]) -> list[Utterance]:
+    """Utterances sorted for the tables of `folder`. Raises AvsrError for a doubled id, and one that is no file name."""
     utts = sorted(utterances, key=lambda utt: utt.id)
     for utt, following in zip(utts, utts[1:], strict=False):
         if utt.id == following.id:
             clips = f"{utt.sound} and {following.sound}"
             raise AvsrError(f"{folder}: utterance id {utt.id} stands for two clips, {clips}; rename one")
-    speakers: dict[str, list[str]] = {}
     for utt in utts:
         check_id(utt.id, where=f"{utt.sound}: ")
-        speakers.setdefault(check_id(utt.speaker, where=f"{utt.sound}: "), []).append(utt.id)
+        check_id(utt.speaker, where=f"{utt.sound}: ")
+    return utts
+
+
+def table_files(folder: Path) -> list[Path]:
+    """The tables of a data directory that are there."""
+    return [path for name in TABLES if (path := Path(folder) / name).exists()]
+
+
+def write_datadir(folder: Path, utterances: Iterable[Utterance]) -> None:
+    """Writes all tables, sorted in C order as Kaldi demands; utt2spk last, as it is what readers look for first.
+
+    Raises AvsrError as `in_order`, before anything is written."""
+    folder = Path(folder)
+    utts = in_order(folder, utterances)
+    speakers: dict[str, list[str]] = {}
+    for utt in utts:
+        speakers.setdefault(utt.speaker, []).append(utt.id)
     _write_table(folder / "text", ((utt.id, utt.text) for utt in utts))
     _write_table(folder / "wav.scp", ((utt.id, str(utt.sound)) for utt in utts))
     _write_table(folder / "video.scp", ((utt.id, str(utt.video)) for utt in utts if utt.video))
@@ -83,7 +100,7 @@ def read_datadir(folder: Path, made_by: str = "stage 1 (prepare)") -> dict[str, 
     for utt, speaker in utt2spk.items():
         for name, table in (("text", text), ("wav.scp", wav), ("utt2dur", durations)):
             if utt not in table:
-                raise AvsrError(f"{folder}/{name}: {utt} is missing; run `python -m avsr.check {folder}`")
+                raise AvsrError(f"{folder}/{name}: {utt} is missing; {CURE}")
         if not _is_number(durations[utt]):
             raise AvsrError(f"{folder}/utt2dur: {utt} lasts {durations[utt]!r}; write its seconds")
         path = Path(video[utt]) if utt in video else None
@@ -155,7 +172,7 @@ def _lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8").removesuffix("\n").split("\n") if path.stat().st_size else []
     except FileNotFoundError:
-        raise AvsrError(f"{path} is missing: run `python -m avsr.check {path.parent}`") from None
+        raise AvsrError(f"{path} is missing; {CURE}") from None
     except UnicodeDecodeError:
         raise AvsrError(f"{path}: is not UTF-8 text; convert it") from None
 

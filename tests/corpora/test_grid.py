@@ -36,6 +36,42 @@ def test_layouts(tmp_path, name):
     assert [(speaker, [clip.utt for clip in clips]) for speaker, clips in found.items()] == [("s1", ["s1-bbaf2n"])]
 
 
+@pytest.mark.parametrize(
+    "layout",
+    [
+        "{}/video/mpg_6000/bbaf2n.mpg",
+        "{}/video/mpg_vcd/bbaf2n.mpg",
+        "{}/bbaf2n.mp4",
+        "video/{}/bbaf2n.avi",
+        "GRID/{}/video/bbaf2n.mkv",
+    ],
+)
+@pytest.mark.parametrize("names", [("s1", "s2"), ("u01", "u02"), ("u01",)])
+def test_the_speaker_of_every_layout(tmp_path, layout, names):
+    put(tmp_path, *(layout.format(name) for name in names))
+    found = grid.find_clips(tmp_path)
+    assert {name: [clip.video for clip in clips] for name, clips in found.items()} == {
+        name: [tmp_path / layout.format(name)] for name in names
+    }
+
+
+def test_clips_without_a_folder_of_a_speaker_have_the_name_of_the_corpus(tmp_path, monkeypatch):
+    put(tmp_path / "u05", "bbaf2n.mpg", "video/mpg_6000/lbaf2n.mpg")
+    monkeypatch.chdir(tmp_path / "u05")
+    assert list(grid.find_clips(tmp_path / "u05")) == list(grid.find_clips(Path("."))) == ["u05"]
+
+
+@pytest.mark.parametrize(
+    "place", [f"{place}/bbaf2n.align" for place in ("{}/video/mpg_6000", "{}/align", "{}", "alignments/{}")]
+)
+@pytest.mark.parametrize("names", [("s1", "s2"), ("u01", "u02")])
+def test_the_alignment_is_that_of_the_speaker(tmp_path, place, names):
+    put(tmp_path, *(f"{name}/video/mpg_6000/bbaf2n.mpg" for name in names), *(place.format(name) for name in names))
+    alignments = grid.Alignments(tmp_path)
+    found = {name: alignments.find(clips[0]) for name, clips in grid.find_clips(tmp_path).items()}
+    assert found == {name: tmp_path / place.format(name) for name in names}
+
+
 def test_speakers_in_order_and_other_names(tmp_path):
     put(tmp_path, "s10/bbaf2n.mpg", "s2/bbaf2n.mpg", "u01/bbaf2n.mpg")
     assert list(grid.find_clips(tmp_path)) == ["s2", "s10", "u01"]

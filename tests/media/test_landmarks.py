@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from avsr.errors import AvsrError, UtteranceError
+from avsr.errors import AvsrError, UsageError, UtteranceError
 from avsr.media import landmarks
 from avsr.media.landmarks import MOUTH, Box, DetectConf, FaceFinder, Tracker, detect, fill_gaps, read_npz
 from avsr.media.video import read_frames
@@ -109,6 +109,19 @@ def test_lost_at_the_ends_is_held(finder, clip):
     assert (points[:3] == points[3]).all() and (points[48:] == points[47]).all()
 
 
+def test_a_predictor_that_is_not_there_is_a_wrong_option(tmp_path):
+    with pytest.raises(UsageError, match=r"gone.dat: there is no such file; mend crop.detect.predictor"):
+        FaceFinder(DetectConf(predictor=tmp_path / "gone.dat"))
+
+
+def test_a_predictor_that_dlib_cannot_read_or_of_other_points_is_one_line(tmp_path):
+    (tmp_path / "text.dat").write_text("no model\n" * 99)
+    five = landmarks.find_predictor().with_name("shape_predictor_5_face_landmarks.dat")
+    for path, more in ((tmp_path / "text.dat", "predictor$"), (five, r"predictor \(it has 5 points\)$")):
+        with pytest.raises(AvsrError, match=f"{path}: is no 68-point shape predictor of dlib; name another .*{more}"):
+            FaceFinder(DetectConf(predictor=path))
+
+
 SLOT = 180  # px, of each face
 
 
@@ -133,6 +146,17 @@ def test_of_two_faces_the_largest(finder, left, right):
     assert counts["faces"] == 2 and counts["missed"] == 0
     at_left = points[:, MOUTH, 0] < SLOT
     assert at_left.all() if left > right else not at_left.any()
+
+
+def test_a_face_that_enters_later_is_not_followed_and_seldom_counted(finder):
+    clip = two_faces(0.95, 1.1, 40)
+    clip[:8, :, SLOT:] = 128
+    points, counts = detect(clip, finder, CONF, "clip")
+    assert counts["faces"] == 1 and counts["missed"] == 0 and (points[:, MOUTH, 0] < SLOT).all()
+    clip[20:22, :, :SLOT] = 128  # away in one regular detection
+    points, counts = detect(clip, finder, CONF, "clip")
+    assert counts["missed"] == 1 and (points[:, MOUTH, 0] < SLOT).all()
+    assert counts["faces"] == 1  # the other one is alone in the picture that was searched as a whole
 
 
 def test_identity_is_kept_while_the_face_is_away(finder):

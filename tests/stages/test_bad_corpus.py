@@ -5,6 +5,7 @@ import json
 import pytest
 
 from avsr.stages import prepare
+from avsr.stages.shards import read_failed
 from avsr.storage.datadir import read_datadir
 from tests.stages.tiny import contents, one_line
 
@@ -19,8 +20,9 @@ def put(corpus, speaker, names=NAMES):
     return corpus
 
 
-def run(corpus, out, protocol="s1"):
-    return prepare.main(["--corpus=grid", f"--corpus-dir={corpus}", f"--protocol={protocol}", f"--out={out}"])
+def run(corpus, out, protocol="s1", shard="1/1"):
+    options = [f"--corpus-dir={corpus}", f"--protocol={protocol}", f"--out={out}", f"--shard={shard}"]
+    return prepare.main(["--corpus=grid", *options])
 
 
 @pytest.fixture
@@ -71,9 +73,42 @@ def test_a_clip_that_is_there_twice_is_used_once_and_that_is_said(corpus, tmp_pa
         (b"\x00\x01\x02", "every line must read 'start end word'; mend it or remove it"),
     ],
 )
-def test_a_damaged_alignment_is_refused_by_name(refused, corpus, text, message):
-    path = corpus / "s1" / f"{NAMES[3]}.align"
-    assert f"{path}: {message}" in refused(lambda: path.write_bytes(text))
+def test_a_damaged_alignment_drops_its_clip(corpus, tmp_path, capsys, text, message):
+    path, out = corpus / "s1" / f"{NAMES[3]}.align", tmp_path / "data"
+    path.write_bytes(text)
+    for counts in ("11 ok, 1 failed, 0 skipped", "0 ok, 1 failed, 11 skipped"):
+        assert run(corpus, out) == 0
+        assert f"{out}: {counts}\n" in capsys.readouterr().out
+        assert set(utterances(out)) == {f"s1-{name}" for name in NAMES if name != NAMES[3]}
+        (row,) = read_failed(out)
+        assert (row["utterance"], row["step"]) == (f"s1-{NAMES[3]}", "prepare")
+        assert row["exception"] == ("UnicodeDecodeError" if "UTF-8" in message else "ValueError")
+        assert row["message"].startswith(f"{path}: {message}")
+    path.unlink()
+    assert run(corpus, out) == 0 and "12 ok, 0 failed, 0 skipped" in capsys.readouterr().out
+    assert len(utterances(out)) == 12 and read_failed(out) == []
+
+
+def test_too_many_damaged_alignments_end_the_stage(corpus, tmp_path, capsys):
+    (corpus / "s1" / f"{NAMES[0]}.align").symlink_to(tmp_path / "gone")
+    (corpus / "s1" / f"{NAMES[1]}.align").write_text("0 1")
+    for speaker in ("s2", "s3", "s4", "s5"):
+        put(corpus, speaker)  # competing talkers do not count
+    assert run(corpus, tmp_path / "data") == 3
+    said = one_line(capsys)
+    assert "2 of 12 utterances failed" in said and f"see {tmp_path}/data/failed.tsv" in said
+    assert "cannot be read (No such file or directory)" in read_failed(tmp_path / "data")[0]["message"]
+    for name in NAMES:
+        (corpus / "s1" / f"{name}.align").unlink(missing_ok=True)
+        (corpus / "s1" / f"{name}.align").write_text("0 1")
+    assert run(corpus, tmp_path / "data") == 3 and "12 of 12 utterances failed" in one_line(capsys)
+
+
+def test_the_first_part_makes_all_tables(corpus, tmp_path, capsys):
+    assert run(corpus, tmp_path / "data", shard="2/2") == 0
+    assert "part 2 of 2: nothing to do, part 1 makes the tables" in capsys.readouterr().out
+    assert not (tmp_path / "data/train").exists()
+    assert run(corpus, tmp_path / "data", shard="1/2") == 0 and len(utterances(tmp_path / "data")) == 12
 
 
 def test_without_an_alignment_the_name_is_the_transcript_and_words_have_no_times(corpus, tmp_path):
@@ -92,7 +127,17 @@ def test_speakers_that_a_protocol_needs_are_named(refused):
 
 def listed(corpus, **splits):
     """The list of splits that a generated corpus brings along; protocol mini reads it."""
-    return lambda: (corpus / "splits.json").write_text(json.dumps(splits))
+    return generated(corpus, json.dumps(splits))
+
+
+def generated(corpus, text):
+    """corpus.json tells a generated corpus."""
+
+    def put():
+        (corpus / "corpus.json").write_text("{}")
+        (corpus / "splits.json").write_text(text)
+
+    return put
 
 
 IDS = [f"s1-{name}" for name in NAMES]
@@ -115,8 +160,24 @@ def test_a_tested_speaker_in_another_split(refused, corpus, split):
 
 @pytest.mark.parametrize("text", ['{"train": ["s1-b', "[]", '{"train": []}', '{"train": 3, "valid": [], "test": []}'])
 def test_a_damaged_list_of_splits(refused, corpus, text):
-    said = refused(lambda: (corpus / "splits.json").write_text(text), protocol="mini")
+    said = refused(generated(corpus, text), protocol="mini")
     assert f"{corpus}/splits.json is damaged; delete {corpus} and run stage 1 again" in said
+
+
+def test_a_generated_corpus_without_its_list_of_splits(refused, corpus):
+    said = refused(lambda: (corpus / "corpus.json").write_text("{}"), protocol="mini")
+    assert f"{corpus}/splits.json is missing: {corpus} was not made to its end; run the mini recipe on it" in said
+
+
+@pytest.mark.parametrize("protocol", ["nonsense", "G", "s2"])
+def test_a_protocol_that_a_generated_corpus_has_not(refused, corpus, protocol):
+    said = refused(listed(corpus, train=IDS[:8], valid=IDS[8:10], test=IDS[10:]), protocol=protocol, code=2)
+    assert f"--protocol {protocol}: {corpus} is a generated corpus; choose one of: mini s1\n" in said
+
+
+def test_a_file_of_that_name_makes_no_corpus_a_generated_one(refused, corpus):
+    said = refused(lambda: (corpus / "splits.json").write_text("{}"), protocol="nonsense", code=2)
+    assert "choose one of: G GT mini s1" in said
 
 
 def test_a_list_of_splits_that_names_a_clip_that_is_gone(refused, corpus):

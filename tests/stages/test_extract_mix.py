@@ -145,7 +145,7 @@ def test_pictures_missing_are_said_with_their_stage(tmp_path, capsys):
     capsys.readouterr()
     assert run_extract(tmp_path, "test") == 1
     out = capsys.readouterr()
-    assert "landmarks/store.json is missing: stage 2 (crop) makes it" in out.out + out.err
+    assert "crop80/store.json is missing: stage 2 (crop) makes it" in out.out + out.err
 
 
 def test_all_lists_are_there_and_every_mixture_has_its_snr(work):

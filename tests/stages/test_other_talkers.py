@@ -164,3 +164,30 @@ def test_one_speaker_of_the_synthetic_corpus(tmp_path):
     assert len(others) == 4 and "m01" not in {row.speaker for row in others.values()}
     assert {row.sex for row in others.values()} == {"m", "f"}
     assert check([str(tmp_path / "data/others")]) == 0
+
+
+@pytest.mark.parametrize("alone", [True, False])
+def test_ten_clips_of_one_speaker_have_all_lists_of_validation(tmp_path, corpus, alone, capsys):
+    """One clip validates: alone, its babble is clips of training; with other talkers it is theirs as before."""
+    for clip in CLIPS[10:]:
+        (corpus / "s1" / f"{clip}.mpg").unlink()
+    run_to_extract(tmp_path, corpus / "s1" if alone else corpus)
+    train, valid = (Store(tmp_path / "dump/audio" / split / "wave").keys() for split in ("train", "valid"))
+    assert (len(train), len(valid)) == (8, 1)
+    capsys.readouterr()
+    option = f"--noise-dir={tmp_path / 'noise'}"
+    assert run_mix(tmp_path, option) == 0
+    said = capsys.readouterr().out
+    assert ("babble of valid: nobody else to be heard there, so it is clips of train" in said) == alone
+    for name in ("train_like", "babble", "clean"):
+        assert list(read_list(tmp_path / f"data/valid_noisy/{name}.jsonl")) == valid
+    store = Store(tmp_path / "dump/babble/valid")
+    voices = [voice for track in store.meta["tracks"] for voice in track["voices"]]
+    assert {voice["store"] for voice in voices} == {"train" if alone else "noise"}
+    if alone:
+        assert {voice["key"] for voice in voices} == set(train)
+        first = store.read(store.keys()[0])
+        assert abs(np.sqrt(np.mean(first**2)) - 0.05) < 1e-4
+        assert "babble of test: none" in said
+        assert run_mix(tmp_path, option) == 0
+        assert capsys.readouterr().out.count("0 ok, 0 failed") == 5  # noise, two of babble, two of lists: done before

@@ -6,7 +6,9 @@ import pytest
 
 from avsr.check import main as check
 from avsr.corpora.grid import DIGITS, MEN, WOMEN
+from avsr.errors import AvsrError
 from avsr.stages import prepare
+from avsr.storage.datadir import read_datadir, write_datadir
 
 CLIPS = [f"bba{letter}{digit}n" for letter in "af" for digit in DIGITS]  # twenty
 
@@ -39,6 +41,44 @@ def test_tables_of_one_speaker(tmp_path, capsys):
     assert run(tmp_path, *options, "--nj=2") == 0 and "done before" in capsys.readouterr().out
     assert run(tmp_path, *options, "--seed=1") == 0
     assert json.loads((tmp_path / "data/splits.json").read_text())["test"] != splits["test"]
+
+
+@pytest.mark.parametrize("table", ["text", "wav.scp", "video.scp", "utt2dur", "ctm", "spk2gender", "spk2utt"])
+@pytest.mark.parametrize("spoil", ["gone", "cut"])
+def test_a_table_that_is_gone_or_cut_is_made_again(tmp_path, table, spoil):
+    folder = corpus(tmp_path / "grid")
+    (folder / "s1" / f"{CLIPS[0]}.align").write_text("0 25000 bin\n25000 75000 blue\n")
+    options = ["--corpus=grid", "--protocol=s1", f"--corpus-dir={folder}"]
+    assert run(tmp_path, *options) == 0
+    made = {path: path.read_bytes() for path in (tmp_path / "data").glob("*/*") if path.name == table}
+    path = max(made, key=lambda path: len(made[path]))
+    if spoil == "gone":
+        path.unlink()
+        if table in ("text", "wav.scp", "utt2dur"):
+            with pytest.raises(AvsrError, match=f"{table} is missing; .* run stage 1 .prepare. again"):
+                read_datadir(path.parent)
+    else:
+        path.write_bytes(made[path][:-3])
+    assert run(tmp_path, *options) == 0
+    assert {path: path.read_bytes() for path in made} == made
+
+
+def test_stopped_between_two_tables_the_stage_is_not_done(tmp_path, monkeypatch, capsys):
+    options = ["--corpus=grid", "--protocol=s1", f"--corpus-dir={corpus(tmp_path / 'grid')}"]
+    assert run(tmp_path, *options) == 0
+    expected = {path: path.read_bytes() for path in (tmp_path / "data").glob("*/*") if path.parent.name != "log"}
+
+    def stop(folder, utterances):
+        if folder.name == "valid":
+            raise OSError(28, "No space left on device")
+        write_datadir(folder, utterances)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(prepare, "write_datadir", stop)
+        assert run(tmp_path, *options, "--seed=1") == 1
+    capsys.readouterr()
+    assert run(tmp_path, *options) == 0 and "done before" not in capsys.readouterr().out
+    assert {path: path.read_bytes() for path in expected} == expected
 
 
 def test_limits_keep_a_part(tmp_path):
