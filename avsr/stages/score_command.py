@@ -31,16 +31,20 @@ def _given(work_dir: Path) -> list[str]:
     noises = _read(work_dir / "data" / "noise_splits.json")
     corpus = {f"{TALKERS}-{utt}" for utt in read_table(work_dir / "data" / "others" / "utt2spk", required=False)}
     talkers = {key for key, row in noises.get("recordings", {}).items() if row["type"] == TALKERS}
-    frontend = Path(
-        _read(work_dir / "dump" / "video_feats" / "test" / "store.json").get("meta", {}).get("frontend", "")
-    )
     given = {
         "corpus-dir": not (work_dir / "corpus" / "splits.json").exists(),  # the mini recipe makes its own there
         "noise-dir": noises.get("noise", "synthetic") != "synthetic",
         "speech-dir": bool(talkers - corpus),
-        "frontend": frontend.name != "" and not work_dir.joinpath("exp", *frontend.parts[-3:]).exists(),
+        "frontend": frontend_elsewhere(work_dir),
     }
     return [option for option, yes in given.items() if yes]
+
+
+def frontend_elsewhere(work_dir: Path) -> bool:
+    """Whether the features of the lips are from a checkpoint that stage 5 was given, not from its own training."""
+    meta = _read(work_dir / "dump" / "video_feats" / "test" / "store.json").get("meta", {})
+    frontend = Path(meta.get("frontend", ""))
+    return frontend.name != "" and not work_dir.joinpath("exp", *frontend.parts[-3:]).exists()
 
 
 def _read(path: Path) -> dict:

@@ -7,8 +7,9 @@ import sys
 from argparse import Namespace
 
 import pytest
+import torch
 
-from avsr.models.registry import KINDS, TYPES
+from avsr.models.registry import KINDS, TYPES, build_model
 from avsr.models.systems import load_system, system_ids
 from avsr.scoring.results import read_csv, read_scores
 from avsr.stages import score
@@ -56,6 +57,45 @@ def test_a_checkpoint_is_scored_as_what_it_says_it_is(args, tmp_path, model, kin
     assert len({job.row for job in jobs}) == 1 and all(len(job.row) == len("mine@") + 8 for job in jobs)
 
 
+def test_nothing_trained_is_an_error_that_names_the_file_and_the_stage(mixed, tmp_path, capsys):
+    work = tmp_path / "work"
+    shutil.copytree(mixed, work)
+    recipe = ["--set=enhance.systems=[mhca_avcrn, audio_only_crn]", "--set=enhance.preset=tiny"]
+    assert score.main([f"--work-dir={work}", *recipe]) == 0
+    said = capsys.readouterr().out
+    assert f"{work}/exp/p3d50 is missing: stage 5 (pretrain) makes it; C3D-P3D50 has no row" in said
+    assert f"{work}/exp/mhca_avcrn is missing: stage 6 (enhance) makes it; MHCA-AVCRN has no row" in said
+    assert "audio_only_crn is missing" not in said
+    assert run(work) == 0 and "is missing" not in capsys.readouterr().out  # --systems leaves the others out
+    (work / "exp/audio_only_crn/seed0/done.json").unlink()
+    for options in ([], ["--systems=mhca_avcrn"]):
+        assert score.main([f"--work-dir={work}", *recipe, *options]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        name, stage = ("mhca_avcrn", "6 (enhance)") if options else ("p3d50", "5 (pretrain)")
+        assert line.startswith(f"score: {work}/exp/{name}/seed0/best.pt is missing, and no other system of this run is")
+        assert f"stage {stage} makes it for {name}; run stages 5 to 8 first" in line
+
+
+def test_a_checkpoint_is_scored_where_nothing_of_the_recipe_is_trained(mixed, tmp_path, capsys):
+    work, best = tmp_path / "work", mixed / "exp/audio_only_crn/seed0/best.pt"
+    shutil.copytree(mixed, work, ignore=shutil.ignore_patterns("audio_only_crn"))
+    assert run(work, f"--checkpoint={best}") == 0
+    assert "is missing" not in capsys.readouterr().out  # its row is there
+    assert any(row["system"].startswith("audio_only_crn@") for row in read_csv(work / "results.csv"))
+
+
+def test_a_front_end_from_elsewhere_is_not_missed(mixed, tmp_path, caplog):
+    store = tmp_path / "dump/video_feats/test/store.json"
+    systems = [load_system("p3d50", "tiny"), load_system("audio_only_crn", "tiny")]
+    jobs = [Namespace(system="audio_only_crn", checkpoint=tmp_path / "best.pt")]
+    with caplog.at_level("WARNING", "avsr"):
+        score.say_untrained(tmp_path, systems, jobs, 0)
+        assert len(caplog.messages) == 1 and "p3d50 is missing" in caplog.messages[0]
+        write_json(store, {"meta": {"frontend": "/elsewhere/exp/p3d50/seed0/front.pt"}})
+        score.say_untrained(tmp_path, systems, jobs, 0)
+    assert len(caplog.messages) == 1
+
+
 def test_a_training_that_was_stopped_is_no_result(args, tmp_path, caplog):
     folder = tmp_path / "exp/mhca_avcrn/seed0"
     save(folder / "best.pt", "mhca_avcrn", {"type": "mhca_avcrn"})
@@ -88,9 +128,28 @@ def test_every_type_has_the_kind_of_its_systems():
         assert KINDS[system.model["type"]] == system.kind
 
 
+CRN = {"type": "audio_only_crn", "channels": [8, 8, 8, 8, 8]}
+
+
+def trained(work, name: str, model: dict = CRN, seed: int = 0):
+    """A finished training whose weights are as drawn; returns its folder."""
+    folder = work / "exp" / name / f"seed{seed}"
+    torch.manual_seed(seed)
+    described = {"system": {"id": name, "model": model}, "train": {"seed": seed}}
+    content = {"system": name, "config": described, "model": build_model(model).state_dict()}
+    checkpoint.save(folder / "best.pt", content)
+    write_json(folder / "done.json", {})
+    return folder
+
+
+def run(work, *options: str) -> int:
+    """Stage 9 on the one system that is trained."""
+    return score.main([f"--work-dir={work}", "--systems=audio_only_crn", *options])
+
+
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
-    """A work folder after stage 4: nothing is trained, so that mixtures and oracles are scored alone."""
+    """A work folder after stage 4, and a system of sound alone."""
     work = tmp_path_factory.mktemp("mixed")
     for split in ("train", "valid", "test"):
         make_split(work, split)
@@ -99,6 +158,7 @@ def mixed(tmp_path_factory):
     assert run_mix(work, "--set=mix.test_kinds_enhance=[natural, own]", *lists) == 0
     ids = {split: [] for split in ("train", "valid", "test")}
     write_json(work / "data/splits.json", {"protocol": "toy", "synthetic": True, **ids})
+    trained(work, "audio_only_crn")
     return work
 
 
@@ -110,7 +170,7 @@ def test_the_same_bytes_for_any_number_of_processes_and_parts(mixed, tmp_path):
         before = {path for path in work.rglob("*") if path.is_file()}
         for options in runs:
             assert not (work / "RESULTS.md").exists()  # not before the last part
-            assert score.main([f"--work-dir={work}", *options]) == 0
+            assert run(work, *options) == 0
         files = [path for path in work.rglob("*") if path.is_file() and path not in before and "log" not in path.parts]
         made[name] = {str(path.relative_to(work)): path.read_bytes() for path in files}
     assert {f"exp/{row}/seed0/{name}/scores.tsv" for row in ("unprocessed", "oracle") for name in LISTS_MIXED} | {
@@ -119,7 +179,7 @@ def test_the_same_bytes_for_any_number_of_processes_and_parts(mixed, tmp_path):
     } <= set(made["1"])
     assert made["1"] == made["2"] == made["parts"]
     rows = [row for row in read_csv(tmp_path / "1/results.csv") if row["metric"] in ("stoi", "energy_linear")]
-    assert len(rows) == 2 * 3 and all(row["scored"] == row["total"] == "8" for row in rows)
+    assert len(rows) == 2 * 3 + 2 and all(row["scored"] == row["total"] == "8" for row in rows)
 
 
 def test_an_ordinary_run_in_the_folder_of_the_recipe_leaves_what_is_published(mixed, tmp_path, root):
@@ -129,7 +189,7 @@ def test_an_ordinary_run_in_the_folder_of_the_recipe_leaves_what_is_published(mi
     write_text(recipe / "conf/toy.yaml", "{}\n")
     write_text(recipe / "RESULTS.md", "published\n")
     before = {path: path.stat().st_mtime_ns for path in recipe.iterdir()}
-    options = [f"--work-dir={recipe}", f"--config={recipe}/conf/toy.yaml"]
+    options = [f"--work-dir={recipe}", f"--config={recipe}/conf/toy.yaml", "--systems=audio_only_crn"]
     assert score.main(options) == 0
     assert (recipe / "RESULTS.md").read_text() == "published\n"
     assert {path.name for path in recipe.iterdir()} == {path.name for path in before} | {"exp"}
@@ -148,7 +208,7 @@ def test_results_are_written_anew_only_when_something_has_changed(mixed, tmp_pat
     def written(*options: str) -> bool:
         """Whether a run of stage 9 writes the page."""
         before = (work / "RESULTS.md").stat().st_mtime_ns if (work / "RESULTS.md").exists() else None
-        assert score.main([f"--work-dir={work}", *options]) == 0
+        assert run(work, *options) == 0
         return (work / "RESULTS.md").stat().st_mtime_ns != before
 
     assert written() and not written()
@@ -183,7 +243,7 @@ def test_a_bad_utterance_is_listed_and_the_others_are_scored(mixed, tmp_path, ca
     work = tmp_path / "work"
     shutil.copytree(mixed, work)
     (bad,) = break_rows(work, 1)
-    assert score.main([f"--work-dir={work}"]) == 0  # one of eight
+    assert run(work) == 0  # one of eight
     said = capsys.readouterr().out
     assert f"unprocessed on natural_-5dB: 1 of 8 not scored (first: AvsrError: {work}" in said
     total = sum(len(read_scores(path).utts) for path in work.glob("exp/*/seed0/*/scores.tsv"))
@@ -200,7 +260,7 @@ def test_a_bad_utterance_is_listed_and_the_others_are_scored(mixed, tmp_path, ca
         ("own_-5dB", "8", "8"),
     }
     for _ in range(2):  # the second time all is done before, and it is as bad
-        assert score.main([f"--work-dir={work}", "--max-fail-rate=0"]) == 3
+        assert run(work, "--max-fail-rate=0") == 3
         said = capsys.readouterr()
         assert "1 of 8 utterances failed, more than --max-fail-rate 0: see" in said.err
         assert f"score: 0 ok, {bad_ones} failed, {total - bad_ones} skipped" in said.out
@@ -210,7 +270,7 @@ def test_too_many_bad_utterances_end_the_stage_without_a_page(mixed, tmp_path, c
     work = tmp_path / "work"
     shutil.copytree(mixed, work)
     break_rows(work, 2)
-    assert score.main([f"--work-dir={work}"]) == 3
+    assert run(work) == 3
     assert capsys.readouterr().err.count("\n") == 1 and not (work / "RESULTS.md").exists()
-    assert score.main([f"--work-dir={work}", "--max-fail-rate=0.25"]) == 0
+    assert run(work, "--max-fail-rate=0.25") == 0
     assert (work / "RESULTS.md").exists()
