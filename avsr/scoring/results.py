@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from math import isnan, nan
@@ -112,15 +112,19 @@ class Results:
         self._summary = lru_cache(maxsize=None)(self._summarise)
 
     @classmethod
-    def read(cls, exp: Path, protocol: str, preset: str) -> "Results":
-        """Reads `exp/<system>/seed<k>/<test set>/scores.tsv`; files of other protocols and presets are passed over."""
+    def read(
+        cls, exp: Path, protocol: str, preset: str, holds: Callable[[Path, Provenance], bool] | None = None
+    ) -> "Results":
+        """Reads `exp/<system>/seed<k>/<test set>/scores.tsv`; files of other protocols and presets are passed over, and
+        those of which `holds` says that they are of no use any more."""
         scores: dict = {}
         for path in sorted(Path(exp).glob("*/seed*/*/scores.tsv")):
             system, seed, test_set = path.parts[-4:-1]
             if not seed.removeprefix("seed").isdigit():
                 continue
             one = read_scores(path)
-            if (one.provenance.protocol, one.provenance.preset) == (protocol, preset):
+            origin = one.provenance
+            if (origin.protocol, origin.preset) == (protocol, preset) and (holds is None or holds(path, origin)):
                 scores.setdefault((system, test_set), {})[int(seed.removeprefix("seed"))] = one
         return cls(scores)
 

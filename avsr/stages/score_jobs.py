@@ -58,19 +58,18 @@ class ScoreJob:
         """The id of the system whose checkpoint it is."""
         return re.split("[+@]", self.row)[0]
 
-    @property
-    def key(self) -> list:
-        """What the scores depend on; PESQ put in later fills its cells."""
-        how = [self.recon, self.beam, have_pesq()]
+    def key(self, pesq: bool) -> list:
+        """What the scores depend on. `pesq`: whether the package is there; put in later, it fills its cells."""
+        how = [self.recon, self.beam, pesq]
         if self.kind in ("recognise", "joint"):
             how.append(self.length_penalty)
         made_from = [self.provenance.checkpoint_digest, self.data_digest, *how]
         version = "words 2" if self.kind == "lipread" else "scores 2"
         return [version, self.row, self.kind, self.provenance.protocol, self.provenance.preset, made_from]
 
-    def done(self) -> bool:
-        """Whether it was measured before."""
-        return is_done(self.folder / "scores.done.json", self.key)
+    def done(self, pesq: bool | None = None) -> bool:
+        """Whether it was measured before; with or without PESQ as said, else as it would be now."""
+        return is_done(self.folder / "scores.done.json", self.key(have_pesq() if pesq is None else pesq))
 
 
 def run_job(job: ScoreJob) -> None:
@@ -84,7 +83,7 @@ def run_job(job: ScoreJob) -> None:
     rows |= {utt: {"reason": f"{type(error).__name__}: {error}"} for utt, error in failed.items()}
     write_scores(job.scores, rows, job.provenance)
     write_failed(job.folder, "score", [failed_row(utt, "score", error) for utt, error in sorted(failed.items())])
-    mark(job.folder / "scores.done.json", job.key, [job.scores, job.folder / "failed.tsv"])
+    mark(job.folder / "scores.done.json", job.key(have_pesq()), [job.scores, job.folder / "failed.tsv"])
 
 
 @contextmanager

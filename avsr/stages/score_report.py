@@ -19,8 +19,11 @@ from avsr.scoring.checks import read_rules
 from avsr.scoring.published import FOLDER as PUBLISHED
 from avsr.scoring.report import Run, figure_folder, publish, read_training_log, wer_curves, write_report
 from avsr.scoring.results import Results
+from avsr.stages.score_current import read_current
 from avsr.stages.score_jobs import ScoreJob, make_estimator
+from avsr.stages.train_system import run_folder
 from avsr.storage.markers import is_done, mark
+from avsr.training.folder import RunFolder
 
 log = logging.getLogger("avsr")
 FIGURE_SET, BABBLE_SET = "speech_-5dB", "babble_-5dB"
@@ -32,18 +35,18 @@ def write_all(args: argparse.Namespace, conf: Any, run: Run) -> None:
     recipe's folder where --publish true asks for it."""
     run = replace(run, rules=tuple(read_rules(CONF / "checks.yaml")), notes=tuple(notes(args.work_dir)))
     out = results_folder(args)
-    marker, key = out / f".results-{run.key}.done.json", made_from(args, conf, run)
+    results = read_current(args.work_dir, conf, run.protocol, run.preset)
+    marker, key = out / f".results-{run.key}.done.json", made_from(args, conf, run, results)
     if is_done(marker, key):
         log.info("%s/RESULTS.md: written before", out)
     else:
-        results = Results.read(args.work_dir / "exp", run.protocol, run.preset)
         folder = figure_folder(out, run)
         drawn = [
             *_curves(args, run, results, folder),
             *_spectrograms(args, conf, run, folder),
             *_maps(args, conf, run, folder),
         ]
-        write_report(args.work_dir, run, drawn, out)
+        write_report(args.work_dir, run, drawn, out, results)
         mark(marker, key, [out / "RESULTS.md", out / "results.csv", *(folder / name for name, _ in drawn)])
         log.info("%s/RESULTS.md written", out)
     if args.publish == "true":
@@ -51,15 +54,17 @@ def write_all(args: argparse.Namespace, conf: Any, run: Run) -> None:
             log.info("published %s", path)
 
 
-def made_from(args: argparse.Namespace, conf: Any, run: Run) -> list:
+def made_from(args: argparse.Namespace, conf: Any, run: Run, results: Results) -> list:
     """What tables and figures depend on: all scores (they name their checkpoints; their markers, the data that was
-    scored), the training logs, the printed numbers, and what `run` and the section `score:` say."""
+    scored), which of them still hold, the training logs, the printed numbers, and what `run` and the section `score:`
+    say."""
     runs = args.work_dir / "exp"
     names = ("*/scores.tsv", "*/scores.done.json", "log.csv")
     paths = sorted(path for name in names for path in runs.glob(f"*/seed*/{name}"))
     texts = [[str(path.relative_to(runs)), path.read_text(encoding="utf-8")] for path in paths]
     printed = [path.read_text(encoding="utf-8") for path in sorted(PUBLISHED.glob("*.yaml"))]
-    return ["results 1", args.seed, conf, run, texts, printed]
+    held = [[*key, list(by_seed)] for key, by_seed in results.scores.items()]
+    return ["results 2", args.seed, conf, run, texts, held, printed]
 
 
 def results_folder(args: argparse.Namespace) -> Path:
@@ -115,8 +120,8 @@ def _spectrograms(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -
     noisy_n, clean_n = noisy_n[: 640 * frames], clean_n[: 640 * frames]
     panels = [("clean", clean_n), ("noisy", noisy_n)]
     for system in run.systems:
-        checkpoint = args.work_dir / "exp" / system.id / f"seed{args.seed}" / "best.pt"
-        if system.kind != "enhance" or system.mel_set != "mel_slaney" or not checkpoint.exists():
+        checkpoint = _finished(args, system.id)
+        if system.kind != "enhance" or system.mel_set != "mel_slaney" or checkpoint is None:
             continue
         job = ScoreJob(system.id, "enhance", args.seed, FIGURE_SET, args.work_dir, checkpoint, None)
         estimate, mel_set, _, _ = make_estimator(job, [utt])
@@ -131,22 +136,28 @@ def _maps(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -> list[t
     from avsr.stages import score_maps  # it imports torch
 
     drawn = []
-    checkpoint = args.work_dir / "exp" / "mhca_avcrn" / f"seed{args.seed}" / "best.pt"
+    checkpoint = _finished(args, "mhca_avcrn")
     mixer = _mixer(args, FIGURE_SET)
-    if mixer and checkpoint.exists():
+    if mixer and checkpoint:
         utt = conf.figure_utterance or min(mixer.rows)
         figure = score_maps.gates(checkpoint, mixer, args.work_dir, utt)
         if figure is not None:
             figures.save(figure, folder / "gates.png")
             drawn.append(("gates.png", f"MHCA-AVCRN, gates of its five levels, utterance {utt}"))
-    checkpoint = args.work_dir / "exp" / "eg_av" / f"seed{args.seed}" / "best.pt"
+    checkpoint = _finished(args, "eg_av")
     mixer = _mixer(args, BABBLE_SET)
-    if mixer and checkpoint.exists():
+    if mixer and checkpoint:
         utt = conf.figure_utterance or min(mixer.rows)
         for name, figure in score_maps.attention(checkpoint, mixer, args.work_dir, utt):
             figures.save(figure, folder / f"attention_{name}.png")
             drawn.append((f"attention_{name}.png", f"EG-seq2seq AV, {name}, utterance {utt}, babble at -5 dB"))
     return drawn
+
+
+def _finished(args: argparse.Namespace, system: str) -> Path | None:
+    """The best checkpoint of a training that has ended."""
+    run = RunFolder(run_folder(args.work_dir, system, args.seed))
+    return run.best if run.done.exists() and run.best.exists() else None
 
 
 def _mixer(args: argparse.Namespace, name: str) -> ListMixer | None:

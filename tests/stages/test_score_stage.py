@@ -128,6 +128,7 @@ def test_every_type_has_the_kind_of_its_systems():
         assert KINDS[system.model["type"]] == system.kind
 
 
+OTHER = "mhca_avcrn_wo_2stage"  # the id of a second system; its network does not matter here
 CRN = {"type": "audio_only_crn", "channels": [8, 8, 8, 8, 8]}
 
 
@@ -221,6 +222,51 @@ def test_results_are_written_anew_only_when_something_has_changed(mixed, tmp_pat
     assert (work / "RESULTS.md").read_text() != text
     write_text(work / "exp/mhca_avcrn/seed0/log.csv", "phase,epoch,train_loss,valid\n")
     assert written() and not written()
+
+
+def shown(work) -> set[str]:
+    """The systems on the page."""
+    systems = {row["system"] for row in read_csv(work / "results.csv")}
+    text = (work / "RESULTS.md").read_text()
+    assert ("(checkpoint " in text) == any("@" in name for name in systems)
+    return {name.split("@")[0] + "@" * ("@" in name) for name in systems}
+
+
+def test_a_row_of_a_checkpoint_stays_as_long_as_its_data_do(mixed, tmp_path, capsys):
+    work = tmp_path / "work"
+    shutil.copytree(mixed, work)
+    best = trained(tmp_path, "audio_only_crn", seed=5) / "best.pt"
+    everything = {"unprocessed", "oracle", "audio_only_crn", "audio_only_crn@"}
+    assert run(work, f"--checkpoint={best}") == 0 and shown(work) == everything
+    best.unlink()
+    (work / "RESULTS.md").unlink()
+    assert run(work) == 0 and shown(work) == everything
+    assert "left out of RESULTS.md" not in capsys.readouterr().out
+    noises = work / "data/test_noisy/natural_-5dB.jsonl"
+    write_text(noises, "".join(noises.read_text().splitlines(keepends=True)[:-1]))
+    assert run(work) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "left out of RESULTS.md" in line]
+    assert f"{work}/exp/audio_only_crn@" in line and line.endswith("RESULTS.md: natural_-5dB")
+    sets = {row["test_set"] for row in read_csv(work / "results.csv") if "@" in row["system"]}
+    assert sets == {"own_-5dB"}
+
+
+def test_old_numbers_of_a_system_that_is_trained_anew_are_not_shown(mixed, tmp_path, capsys):
+    work = tmp_path / "work"
+    shutil.copytree(mixed, work)
+    folder = trained(work, OTHER)
+    options = [f"--work-dir={work}", f"--systems=audio_only_crn {OTHER}"]
+    assert score.main(options) == 0 and shown(work) == {"unprocessed", "oracle", "audio_only_crn", OTHER}
+    assert run(work) == 0 and OTHER in shown(work)  # left out by --systems, and its numbers still hold
+    (folder / "done.json").unlink()
+    capsys.readouterr()
+    assert score.main(options) == 0 and shown(work) == {"unprocessed", "oracle", "audio_only_crn"}
+    assert f"{folder}: scored with another checkpoint" in capsys.readouterr().out
+    other = trained(tmp_path, OTHER, seed=1)
+    shutil.copy(other / "best.pt", folder / "best.pt")
+    write_json(folder / "done.json", {})
+    assert run(work) == 0 and OTHER not in shown(work)  # trained anew, and not scored since
+    assert score.main(options) == 0 and OTHER in shown(work)
 
 
 def test_no_stage_waits_for_torch_before_it_has_work_for_it():
