@@ -16,6 +16,8 @@ from avsr.scoring.metrics import COLUMNS, METRICS, metric
 from avsr.scoring.speech import NO_PESQ
 from avsr.storage.atomic import write_csv, write_text
 
+NO_OTHER = "no other clip"  # whose lips could be shown
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -237,7 +239,7 @@ def _table(runs: Iterable[Scores], name: str, utts: list[str]) -> tuple[np.ndarr
 
 
 def _why(runs: Iterable[Scores], column: str) -> str:
-    """Why nothing of a column was scored: `no pesq` when every utterance says so, else how it was."""
+    """Why nothing of a column was scored: `no pesq`, `no other clip` where every utterance says so, else how it was."""
     reasons = [dict(part.split(": ", 1) for part in text.split("; ") if ": " in part).get(column, "not scored")
                for run in runs for text in (run.reasons.get(utt, "") for utt in run.utts)]
-    return NO_PESQ if reasons and all(reason == NO_PESQ for reason in reasons) else "none scored"
+    return next((why for why in (NO_PESQ, NO_OTHER) if {*reasons} == {why}), "none scored")

@@ -193,7 +193,7 @@ def _job(
     )
     digest = data_digest(args.work_dir, test_set)
     how = (conf.recon, conf.beam, conf.length_penalty)
-    return ScoreJob(row, kind, seed, test_set, args.work_dir, checkpoint, provenance, *how, digest)
+    return ScoreJob(row, kind, seed, test_set, args.work_dir, checkpoint, provenance, *how, digest, args.device)
 
 
 def decoding(conf: ScoreConf) -> str:

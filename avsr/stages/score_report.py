@@ -123,7 +123,7 @@ def _spectrograms(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -
         checkpoint = _finished(args, system.id)
         if system.kind != "enhance" or system.mel_set != "mel_slaney" or checkpoint is None:
             continue
-        job = ScoreJob(system.id, "enhance", args.seed, FIGURE_SET, args.work_dir, checkpoint, None)
+        job = ScoreJob(system.id, "enhance", args.seed, FIGURE_SET, args.work_dir, checkpoint, None, device=args.device)
         estimate, mel_set, _, _ = make_estimator(job, [utt])
         panels.append((system.name, _wave(noisy_n, estimate(utt, mel(noisy_n, mel_set), frames), mel_set, conf.recon)))
     spectra = [(title, np.abs(stft(wave_n))) for title, wave_n in panels]

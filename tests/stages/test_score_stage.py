@@ -5,16 +5,18 @@ import shutil
 import subprocess
 import sys
 from argparse import Namespace
+from typing import ClassVar
 
 import pytest
 import torch
 
+from avsr.errors import UtteranceError
 from avsr.models.registry import KINDS, TYPES, build_model
 from avsr.models.systems import load_system, system_ids
 from avsr.scoring.results import read_csv, read_scores
 from avsr.stages import score
 from avsr.stages.score import ScoreConf, plan_jobs
-from avsr.stages.score_jobs import data_digest
+from avsr.stages.score_jobs import ScoreJob, _enhanced, _transcripts, data_digest, shuffled_partner
 from avsr.stages.shards import read_failed
 from avsr.storage.atomic import write_json, write_text
 from avsr.training import checkpoint
@@ -267,6 +269,57 @@ def test_old_numbers_of_a_system_that_is_trained_anew_are_not_shown(mixed, tmp_p
     write_json(folder / "done.json", {})
     assert run(work) == 0 and OTHER not in shown(work)  # trained anew, and not scored since
     assert score.main(options) == 0 and OTHER in shown(work)
+
+
+def test_with_one_clip_nobody_elses_lips_are_shown(mixed, tmp_path, capsys):
+    work = tmp_path / "work"
+    shutil.copytree(mixed, work)
+    lists = sorted((work / "data/test_noisy").glob("*.jsonl"))
+    for path in lists:
+        write_text(path, path.read_text().splitlines(keepends=True)[0])
+    assert run(work, "--set=score.shuffled=[audio_only_crn]") == 0
+    assert "audio_only_crn+shuffled on own_-5dB: 1 of 1 not scored (first: " in capsys.readouterr().out
+    rows = [row for row in read_csv(work / "results.csv") if row["system"] == "audio_only_crn+shuffled"]
+    assert {row["metric"] for row in rows} == {"stoi", "estoi", "si_sdr", "pesq_raw", "pesq_wb"}
+    assert {(row["scored"], row["total"], row["note"]) for row in rows} == {("0", "1", "no other clip")}
+    assert "| Audio-only CRN, shuffled video | no other clip |" in (work / "RESULTS.md").read_text()
+    assert shuffled_partner(["a", "b"]) == {"a": "b", "b": "a"}
+
+
+class OnDevice(torch.nn.Module):
+    """Networks that note where their inputs lie, and answer on the CPU."""
+
+    mel_set, video_input, audio_input = "mel_slaney", None, True
+    seen: ClassVar[set[str]] = set()
+
+    def estimate(self, noisy_btf, video, frames_b):
+        self.seen |= {noisy_btf.device.type, frames_b.device.type}
+        return torch.zeros(noisy_btf.shape)
+
+    def encode(self, noisy_btf, feats, frames_b):
+        self.seen |= {noisy_btf.device.type, frames_b.device.type}
+        raise UtteranceError("seen")
+
+
+@pytest.mark.parametrize("kind", ["enhance", "recognise"])
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_networks_run_on_the_device_that_was_asked_for(mixed, monkeypatch, kind, device):
+    asked = []
+    monkeypatch.setattr(checkpoint, "load_model", lambda path, on, system: (asked.append(on), (OnDevice(), {}))[1])
+    OnDevice.seen.clear()
+    job = ScoreJob("x", kind, 0, "natural_-5dB", mixed, mixed / "best.pt", None, device=device)
+    if kind == "enhance":
+        rows = _enhanced(job, {})
+        assert len(rows) == 8 and all("si_sdr" in row for row in rows.values())
+    else:
+        with pytest.raises(UtteranceError, match="seen"):
+            _transcripts(job, {})
+    assert asked == [device] and OnDevice.seen == {device}
+
+
+def test_the_stage_hands_its_device_on(args):
+    args.device = "cuda:1"
+    assert {job.device for job in plan_jobs(args, ScoreConf(), [])} == {"cuda:1"}
 
 
 def test_no_stage_waits_for_torch_before_it_has_work_for_it():
