@@ -19,6 +19,7 @@ from avsr.scoring.checks import read_rules
 from avsr.scoring.published import FOLDER as PUBLISHED
 from avsr.scoring.report import Run, figure_folder, publish, read_training_log, wer_curves, write_report
 from avsr.scoring.results import Results
+from avsr.scoring.tables import System
 from avsr.stages.score_current import read_current
 from avsr.stages.score_jobs import ScoreJob, make_estimator
 from avsr.stages.train_system import run_folder
@@ -109,26 +110,48 @@ def _logs(args: argparse.Namespace, run: Run, kind: str):
 
 
 def _spectrograms(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -> list[tuple[str, str]]:
-    """Clean, noisy, and every enhancement system that is scored on this list, on one test utterance. The AE
-    sub-networks (TCN-AE) are trained and scored on babble alone, so that they have no panel."""
-    mixer = _mixer(args, FIGURE_SET)
-    if mixer is None:
-        return []
-    utt = conf.figure_utterance or min(mixer.rows)
+    """Clean, noisy and every enhancement system on one test utterance, on the interference that it is trained for: AVSE
+    systems as waveforms against a competing talker, AE sub-networks (TCN-AE) by their mel estimates, in babble."""
+    drawn = []
+    for name, test_set, mel_set, title in (
+        ("spectrograms.png", FIGURE_SET, "mel_slaney", "competing talker at -5 dB"),
+        ("spectrograms_mel.png", BABBLE_SET, "mel_htk", "babble at -5 dB: mel magnitudes"),
+    ):
+        mixer = _mixer(args, test_set)
+        systems = [one for one in run.systems if one.kind == "enhance" and one.mel_set == mel_set]
+        systems = [one for one in systems if _finished(args, one.id)]
+        if mixer is None or (not systems and test_set != FIGURE_SET):
+            continue
+        utt = conf.figure_utterance or min(mixer.rows)
+        panels = _panels(args, conf, systems, mixer, utt, test_set)
+        bin_hz = 25 if test_set == FIGURE_SET else None
+        figures.save(figures.spectrogram_panels(panels, bin_hz=bin_hz), folder / name)
+        drawn.append((name, f"Utterance {utt}, {title}"))
+    return drawn
+
+
+def _panels(
+    args: argparse.Namespace, conf: Any, systems: list[System], mixer: ListMixer, utt: str, test_set: str
+) -> list[tuple[str, np.ndarray]]:
+    """Titles and magnitudes: of the STFT, or of mel bands on the babble list."""
     noisy_n, clean_n = mixer.mixture(utt)
     frames = len(noisy_n) // 640 // 5 * 5
     noisy_n, clean_n = noisy_n[: 640 * frames], clean_n[: 640 * frames]
-    panels = [("clean", clean_n), ("noisy", noisy_n)]
-    for system in run.systems:
-        checkpoint = _finished(args, system.id)
-        if system.kind != "enhance" or system.mel_set != "mel_slaney" or checkpoint is None:
+    waves, mels = [("clean", clean_n), ("noisy", noisy_n)], []
+    for system in systems:
+        best = _finished(args, system.id)
+        job = ScoreJob(system.id, "enhance", args.seed, test_set, args.work_dir, best, None, device=args.device)
+        estimate, mel_set, _, seen = make_estimator(job, [utt])
+        if not seen(utt):
             continue
-        job = ScoreJob(system.id, "enhance", args.seed, FIGURE_SET, args.work_dir, checkpoint, None, device=args.device)
-        estimate, mel_set, _, _ = make_estimator(job, [utt])
-        panels.append((system.name, _wave(noisy_n, estimate(utt, mel(noisy_n, mel_set), frames), mel_set, conf.recon)))
-    spectra = [(title, np.abs(stft(wave_n))) for title, wave_n in panels]
-    figures.save(figures.spectrogram_panels(spectra, bin_hz=25), folder / "spectrograms.png")
-    return [("spectrograms.png", f"Utterance {utt}, competing talker at -5 dB")]
+        estimate_tf = estimate(utt, mel(noisy_n, mel_set), frames)
+        if test_set == FIGURE_SET:
+            waves.append((system.name, _wave(noisy_n, estimate_tf, mel_set, conf.recon)))
+        else:
+            mels.append((f"{system.name}, mel estimate", estimate_tf))
+    if test_set == FIGURE_SET:
+        return [(title, np.abs(stft(wave_n))) for title, wave_n in waves]
+    return [*((title, mel(wave_n, "mel_htk")) for title, wave_n in waves), *mels]
 
 
 def _maps(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -> list[tuple[str, str]]:

@@ -7,20 +7,24 @@ import sys
 from argparse import Namespace
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 
 from avsr.errors import UtteranceError
 from avsr.models.registry import KINDS, TYPES, build_model
 from avsr.models.systems import load_system, system_ids
+from avsr.scoring import figures
 from avsr.scoring.results import read_csv, read_scores
 from avsr.stages import score
 from avsr.stages.score import ScoreConf, plan_jobs
 from avsr.stages.score_jobs import ScoreJob, _enhanced, _transcripts, data_digest, shuffled_partner
 from avsr.stages.shards import read_failed
 from avsr.storage.atomic import write_json, write_text
+from avsr.storage.datadir import read_datadir
 from avsr.training import checkpoint
 from tests.stages.test_extract_mix import make_split, run_extract, run_mix
+from tests.stages.tiny import write_store
 
 LISTS_MIXED = ("natural_-5dB", "own_-5dB", "babble_-5dB")
 LISTS = ("clean", "babble_-5dB", "speech_-5dB")
@@ -320,6 +324,24 @@ def test_networks_run_on_the_device_that_was_asked_for(mixed, monkeypatch, kind,
 def test_the_stage_hands_its_device_on(args):
     args.device = "cuda:1"
     assert {job.device for job in plan_jobs(args, ScoreConf(), [])} == {"cuda:1"}
+
+
+def test_a_mel_estimate_is_drawn_beside_clean_and_noisy(mixed, tmp_path, monkeypatch):
+    """TCN-AE, which hears babble alone and makes no waveform."""
+    work, drawn = tmp_path / "work", []
+    shutil.copytree(mixed, work)
+    utts = sorted(read_datadir(work / "data/test"))
+    write_store(work / "dump/video_feats/test", {utt: np.ones((30, 512), np.float32) for utt in utts})
+    trained(work, "ae_tcn", load_system("ae_tcn", "tiny").model)
+    draw = figures.spectrogram_panels
+    monkeypatch.setattr(figures, "spectrogram_panels", lambda panels, **how: (drawn.append(panels), draw(panels))[1])
+    assert score.main([f"--work-dir={work}", "--systems=ae_tcn audio_only_crn", "--set=score.oracle=false"]) == 0
+    ((clean, noisy, estimate),) = drawn
+    assert (clean[0], noisy[0], estimate[0]) == ("clean", "noisy", "TCN-AE, mel estimate")
+    assert clean[1].shape == noisy[1].shape == estimate[1].shape == (80, 80)  # 20 pictures, four frames each
+    assert 0 < estimate[1].mean() < noisy[1].mean()  # a mask in 0..1, times the noisy magnitudes
+    assert (work / "figures/toy-none/spectrograms_mel.png").exists()
+    assert f"*Utterance {utts[0]}, babble at -5 dB: mel magnitudes (synthetic)*" in (work / "RESULTS.md").read_text()
 
 
 def test_no_stage_waits_for_torch_before_it_has_work_for_it():
