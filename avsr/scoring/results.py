@@ -40,6 +40,7 @@ class Scores:
     columns: dict[str, np.ndarray]
     reasons: dict[str, str]
     provenance: Provenance
+    dropped: tuple[str, ...] = ()  # utterances of the split that are not in the file: earlier stages left them out
 
 
 @dataclass(frozen=True)
@@ -159,9 +160,10 @@ class Results:
             sd = float(np.std(values_s, ddof=1))
         label = "mean" if seed is None and len(chosen) > 1 else str(next(iter(chosen)))
         scored = int((denominator_su > 0).sum(axis=1).min())
+        total = len(set(utts).union(*(one.dropped for one in chosen.values())))
         note = "" if scored else _why(chosen.values(), metric(name).numerator)
         value = float(values_s.mean())
-        return Summary(system, test_set, name, label, value, low, high, sd, scored, len(utts), note)
+        return Summary(system, test_set, name, label, value, low, high, sd, scored, total, note)
 
     def difference(self, left: tuple[str, str, str], right: tuple[str, str, str]) -> Difference | None:
         """Left minus right, each (system, test set, metric), over the utterances that every seed of both has scored.

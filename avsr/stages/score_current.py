@@ -4,7 +4,9 @@ A row of an earlier run stays (a checkpoint's own row, a system that --systems l
 stores and noise lists are those that it was scored on, and the training that it names is finished and still there.
 """
 
+import json
 import logging
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 from avsr.models.registry import KINDS
 from avsr.scoring.report import checkpoint_digest
 from avsr.scoring.results import Provenance, Results
-from avsr.stages.score_jobs import ScoreJob, data_digest
+from avsr.stages.score_jobs import WORDS, ScoreJob, data_digest
 from avsr.training.folder import RunFolder
 
 log = logging.getLogger("avsr")
@@ -39,7 +41,19 @@ def read_current(work_dir: Path, conf: Any, protocol: str, preset: str) -> Resul
     for folder, sets in old.items():
         log.warning("%s: scored with another checkpoint, other data or settings than are there now; left out of "
                     "RESULTS.md: %s", folder, ", ".join(sets))  # fmt: skip
-    return results
+    split = _split(work_dir)
+    return Results({
+        (system, test_set): {
+            seed: one if test_set == WORDS else replace(one, dropped=tuple(sorted(split - {*one.utts})))
+            for seed, one in by_seed.items()
+        }
+        for (system, test_set), by_seed in results.scores.items()
+    })  # fmt: skip
+
+
+def _split(work_dir: Path) -> set[str]:
+    """The utterances of the test split as stage 1 has made it: shares are of all of them."""
+    return {*json.loads((work_dir / "data" / "splits.json").read_text(encoding="utf-8"))["test"]}
 
 
 def finished_digest(folder: Path) -> str | None:

@@ -20,9 +20,11 @@ from avsr.scoring.published import FOLDER as PUBLISHED
 from avsr.scoring.report import Run, figure_folder, publish, read_training_log, wer_curves, write_report
 from avsr.scoring.results import Results
 from avsr.scoring.tables import System
+from avsr.stages.prepare import SPLITS
 from avsr.stages.score_current import read_current
 from avsr.stages.score_jobs import ScoreJob, make_estimator
 from avsr.stages.train_system import run_folder
+from avsr.storage.arrays import Store
 from avsr.storage.markers import is_done, mark
 from avsr.training.folder import RunFolder
 
@@ -75,12 +77,23 @@ def results_folder(args: argparse.Namespace) -> Path:
 
 
 def notes(work_dir: Path) -> list[str]:
-    """What a reader must know of the data: how many clips, which noise."""
+    """What a reader must know of the data: how many clips, how many of them were dropped, which noise."""
     data = json.loads((work_dir / "data" / "splits.json").read_text(encoding="utf-8"))
-    counts = ", ".join(f"{len(data[name])} {name}" for name in ("train", "valid", "test"))
+    dropped = {name: count_dropped(work_dir, name, data[name]) for name in SPLITS}
+    counts = [f"{len(data[name])} {name}" + (f", of which {n} dropped" if n else "") for name, n in dropped.items()]
+    where = ": see `failed.tsv` in `dump/video` and `dump/audio`" if any(dropped.values()) else ""
     noise = json.loads((work_dir / "data" / "noise_splits.json").read_text(encoding="utf-8"))["noise"]
     kind = "generated (synthetic) noise" if noise == "synthetic" else "recorded noise"
-    return [f"Utterances: {counts}. Natural interference is {kind}, from sources that training does not hear."]
+    heard = f"Natural interference is {kind}, from sources that training does not hear."
+    return [f"Utterances: {', '.join(counts)}{where}. {heard}"]
+
+
+def count_dropped(work_dir: Path, split: str, utts: list[str]) -> int:
+    """How many utterances of a split stages 2 and 3 have not let through."""
+    wave = work_dir / "dump" / "audio" / split / "wave"
+    if not (wave / "store.json").exists():  # of training, taken away to make room
+        return 0
+    return len({*utts}.difference(Store(wave).keys()))
 
 
 def _curves(args: argparse.Namespace, run: Run, results: Results, folder: Path) -> list[tuple[str, str]]:

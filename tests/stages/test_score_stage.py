@@ -344,6 +344,25 @@ def test_a_mel_estimate_is_drawn_beside_clean_and_noisy(mixed, tmp_path, monkeyp
     assert f"*Utterance {utts[0]}, babble at -5 dB: mel magnitudes (synthetic)*" in (work / "RESULTS.md").read_text()
 
 
+def test_dropped_clips_are_counted(mixed, tmp_path):
+    """Shares are of the split; where nothing was dropped the text is as ever."""
+    work = tmp_path / "work"
+    shutil.copytree(mixed, work)
+    ids = {split: sorted(read_datadir(work / "data" / split)) for split in ("train", "valid", "test")}
+    write_json(work / "data/splits.json", {"protocol": "toy", "synthetic": True, **ids})
+    assert run(work) == 0
+    assert "Utterances: 12 train, 8 valid, 8 test. Natural" in (work / "RESULTS.md").read_text()
+    before = read_csv(work / "results.csv")
+    write_json(work / "data/splits.json", {"protocol": "toy", "synthetic": True, **ids, "test": [*ids["test"], "s7-x"]})
+    assert run(work) == 0
+    text = (work / "RESULTS.md").read_text()
+    assert "8 valid, 9 test, of which 1 dropped: see `failed.tsv` in `dump/video` and `dump/audio`. Natural" in text
+    assert " 8/9 |" in text and " 8/8 |" not in text
+    after = read_csv(work / "results.csv")
+    assert {row["total"] for row in before} == {"8"}
+    assert after == [{**row, "total": "9"} for row in before]
+
+
 def test_no_stage_waits_for_torch_before_it_has_work_for_it():
     stages = "enhance, joint, pretrain, recognise, score, score_report, common"
     code = f"import sys; from avsr.stages import {stages}; common.check_device('cpu'); print('torch' in sys.modules)"
