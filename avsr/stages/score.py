@@ -99,7 +99,8 @@ def recipe_systems(args: argparse.Namespace) -> list[System]:
 
 def plan_jobs(args: argparse.Namespace, conf: ScoreConf, systems: list[System]):
     """Every measurement of this run."""
-    command = run_command(args, _recipe(args), _preset(args), _protocol(args), systems)
+    origin = (args, _recipe(args), _preset(args), _protocol(args))
+    command = run_command(*origin, systems)
     noisy = args.work_dir / "data" / "test_noisy"
     lists = sorted(path.stem for path in noisy.glob("*.jsonl"))
     if not lists:
@@ -114,9 +115,10 @@ def plan_jobs(args: argparse.Namespace, conf: ScoreConf, systems: list[System]):
                 log.warning("%s: the training there was not finished; it is left out", folder)
                 continue
             seed = int(folder.name.removeprefix("seed"))
+            own = run_command(*origin, [system])
             for row in [system.id, *([f"{system.id}+shuffled"] if system.id in conf.shuffled else [])]:
                 for test_set in test_sets(system.kind, system_mel_set(system), lists, listens(system)):
-                    yield _job(args, conf, command, row, system.kind, seed, test_set, checkpoint)
+                    yield _job(args, conf, own, row, system.kind, seed, test_set, checkpoint)
     if args.checkpoint:
         yield from _rescored(args, conf, f"{command} --checkpoint <checkpoint>", lists)
 

@@ -10,10 +10,10 @@ from avsr.storage.datadir import read_table
 
 
 def run_command(args: argparse.Namespace, recipe: str, preset: str, protocol: str, systems: list[System]) -> str:
-    """run.sh with all that the scores of this run depend on.
+    """run.sh with all that the scores of a row depend on.
 
     Folders and files are those of one machine: `--corpus-dir <corpus-dir>` says that one was given, never which.
-    `systems` are those of the run; they are printed where --systems chose them, a joint system with its parts.
+    `systems` are those of the row, printed where --systems chose some: what they are made from comes with them.
     """
     words = ["./run.sh", "--recipe", recipe, "--preset", preset, "--protocol", protocol, "--seed", str(args.seed)]
     if args.device != "cpu":
@@ -21,8 +21,7 @@ def run_command(args: argparse.Namespace, recipe: str, preset: str, protocol: st
     for option in _given(args.work_dir):
         words += [f"--{option}", f"<{option}>"]
     if args.systems:
-        parts = [part for one in systems for part in (one.enhancer, one.recogniser, one.id) if part]
-        words += ["--systems", f'"{" ".join(dict.fromkeys(parts))}"']
+        words += ["--systems", f'"{" ".join(one.id for one in systems)}"']
     return " ".join(words)
 
 

@@ -321,6 +321,22 @@ def test_networks_run_on_the_device_that_was_asked_for(mixed, monkeypatch, kind,
     assert asked == [device] and OnDevice.seen == {device}
 
 
+def test_the_command_of_a_row_names_its_own_system_alone(args, tmp_path):
+    """Not those beside it, and not what it is made from; a run of the whole recipe names none."""
+    systems = [load_system(name, "tiny") for name in ("audio_only_crn", "eg_vav_tcn")]
+    for one in systems:
+        trained(tmp_path, one.id)
+    write_json(tmp_path / "corpus/splits.json", {})
+    for args.systems in ("audio_only_crn eg_vav_tcn", None):
+        ends = {job.row: job.provenance.command.split(" --seed 0")[1] for job in plan_jobs(args, ScoreConf(), systems)}
+        assert ends == {
+            "unprocessed": ' --systems "audio_only_crn eg_vav_tcn"' if args.systems else "",
+            "oracle": ' --systems "audio_only_crn eg_vav_tcn"' if args.systems else "",
+            "audio_only_crn": ' --systems "audio_only_crn"' if args.systems else "",
+            "eg_vav_tcn": ' --systems "eg_vav_tcn"' if args.systems else "",
+        }
+
+
 def test_the_stage_hands_its_device_on(args):
     args.device = "cuda:1"
     assert {job.device for job in plan_jobs(args, ScoreConf(), [])} == {"cuda:1"}
