@@ -1,12 +1,10 @@
 """Recognition scores: word and character errors, word accuracy, and transcripts in sclite's trn format."""
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
-from avsr.errors import AvsrError
 from avsr.storage.atomic import write_text
 
 
@@ -59,15 +57,3 @@ def score_label(scores_k: np.ndarray, label: int) -> dict:
 def write_trn(path: Path, transcripts: Mapping[str, str]) -> None:
     """Writes `WORDS (utterance)` lines in the order of utterance ids, atomically."""
     write_text(path, "".join(f"{normalise(transcripts[utt])} ({utt})\n".lstrip() for utt in sorted(transcripts)))
-
-
-def read_trn(path: Path) -> dict[str, str]:
-    """Reads a trn file. Raises AvsrError for a line that does not end in `(utterance)` and for a doubled utterance."""
-    transcripts: dict[str, str] = {}
-    for number, line in enumerate(Path(path).read_text(encoding="utf-8").splitlines(), 1):
-        match = re.fullmatch(r"(.*?) ?\(([A-Za-z0-9._-]+)\)", line)
-        if not match or match[2] in transcripts:
-            what = "a doubled utterance" if match else "a line without (utterance) at its end"
-            raise AvsrError(f"{path}, line {number}: {what}; delete the file and run stage 9 again")
-        transcripts[match[2]] = match[1]
-    return transcripts
