@@ -77,14 +77,18 @@ def figure_folder(folder: Path, run: Run) -> Path:
 
 
 def write_report(
-    work_dir: Path, run: Run, figures: Sequence[tuple[str, str]] = (), out: Path | None = None
+    work_dir: Path,
+    run: Run,
+    figures: Sequence[tuple[str, str]] = (),
+    out: Path | None = None,
+    results: Results | None = None,
 ) -> Results:
-    """Reads every scores.tsv under `work_dir`/exp, writes results.csv and the run's section of RESULTS.md into `out`,
-    or into the work folder.
+    """Writes results.csv and the run's section of RESULTS.md into `out`, or into the work folder, from `results`, or
+    from every scores.tsv under `work_dir`/exp.
 
     `figures` are (file name in figure_folder, caption). Raises AvsrError when nothing was scored yet.
     """
-    results = Results.read(Path(work_dir) / "exp", run.protocol, run.preset)
+    results = results or Results.read(Path(work_dir) / "exp", run.protocol, run.preset)
     if not results.scores:
         raise AvsrError(f"{work_dir}/exp: no scores of protocol {run.protocol}, preset {run.preset}; run stage 9")
     out = Path(out or work_dir)

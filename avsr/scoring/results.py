@@ -2,7 +2,7 @@
 
 import csv
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from math import isnan, nan
@@ -15,6 +15,8 @@ from avsr.scoring.bootstrap import interval, ratio, resampled
 from avsr.scoring.metrics import COLUMNS, METRICS, metric
 from avsr.scoring.speech import NO_PESQ
 from avsr.storage.atomic import write_csv, write_text
+
+NO_OTHER = "no other clip"  # whose lips could be shown
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,7 @@ class Scores:
     columns: dict[str, np.ndarray]
     reasons: dict[str, str]
     provenance: Provenance
+    dropped: tuple[str, ...] = ()  # utterances of the split that are not in the file: earlier stages left them out
 
 
 @dataclass(frozen=True)
@@ -112,15 +115,19 @@ class Results:
         self._summary = lru_cache(maxsize=None)(self._summarise)
 
     @classmethod
-    def read(cls, exp: Path, protocol: str, preset: str) -> "Results":
-        """Reads `exp/<system>/seed<k>/<test set>/scores.tsv`; files of other protocols and presets are passed over."""
+    def read(
+        cls, exp: Path, protocol: str, preset: str, holds: Callable[[Path, Provenance], bool] | None = None
+    ) -> "Results":
+        """Reads `exp/<system>/seed<k>/<test set>/scores.tsv`; files of other protocols and presets are passed over, and
+        those of which `holds` says that they are of no use any more."""
         scores: dict = {}
         for path in sorted(Path(exp).glob("*/seed*/*/scores.tsv")):
             system, seed, test_set = path.parts[-4:-1]
             if not seed.removeprefix("seed").isdigit():
                 continue
             one = read_scores(path)
-            if (one.provenance.protocol, one.provenance.preset) == (protocol, preset):
+            origin = one.provenance
+            if (origin.protocol, origin.preset) == (protocol, preset) and (holds is None or holds(path, origin)):
                 scores.setdefault((system, test_set), {})[int(seed.removeprefix("seed"))] = one
         return cls(scores)
 
@@ -153,9 +160,10 @@ class Results:
             sd = float(np.std(values_s, ddof=1))
         label = "mean" if seed is None and len(chosen) > 1 else str(next(iter(chosen)))
         scored = int((denominator_su > 0).sum(axis=1).min())
+        total = len(set(utts).union(*(one.dropped for one in chosen.values())))
         note = "" if scored else _why(chosen.values(), metric(name).numerator)
         value = float(values_s.mean())
-        return Summary(system, test_set, name, label, value, low, high, sd, scored, len(utts), note)
+        return Summary(system, test_set, name, label, value, low, high, sd, scored, total, note)
 
     def difference(self, left: tuple[str, str, str], right: tuple[str, str, str]) -> Difference | None:
         """Left minus right, each (system, test set, metric), over the utterances that every seed of both has scored.
@@ -233,7 +241,7 @@ def _table(runs: Iterable[Scores], name: str, utts: list[str]) -> tuple[np.ndarr
 
 
 def _why(runs: Iterable[Scores], column: str) -> str:
-    """Why nothing of a column was scored: `no pesq` when every utterance says so, else how it was."""
+    """Why nothing of a column was scored: `no pesq`, `no other clip` where every utterance says so, else how it was."""
     reasons = [dict(part.split(": ", 1) for part in text.split("; ") if ": " in part).get(column, "not scored")
                for run in runs for text in (run.reasons.get(utt, "") for utt in run.utts)]
-    return NO_PESQ if reasons and all(reason == NO_PESQ for reason in reasons) else "none scored"
+    return next((why for why in (NO_PESQ, NO_OTHER) if {*reasons} == {why}), "none scored")

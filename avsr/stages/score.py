@@ -26,10 +26,10 @@ from avsr.scoring.report import Run, checkpoint_digest
 from avsr.scoring.results import Provenance, read_scores
 from avsr.stages import common
 from avsr.stages.pretrain import PretrainConf
-from avsr.stages.score_command import run_command
+from avsr.stages.score_command import frontend_elsewhere, run_command
 from avsr.stages.score_jobs import WORDS, ScoreJob, data_digest, run_job
 from avsr.stages.shards import Counts, read_failed
-from avsr.stages.train_system import TrainStageConf
+from avsr.stages.train_system import MADE_BY, TrainStageConf, run_folder
 from avsr.training.folder import RunFolder
 
 log = logging.getLogger("avsr")
@@ -67,8 +67,7 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
         raise AvsrError("--publish true needs --recipe-dir: the folder of the recipe, egs/<corpus>")
     systems = recipe_systems(args)
     jobs = list(plan_jobs(args, conf, systems))
-    if not jobs:
-        raise AvsrError(f"{args.work_dir}/exp: no trained system is there; run stages 5 to 8 first")
+    say_untrained(args.work_dir, systems, jobs, args.seed)
     number, count = args.shard
     mine = jobs[number - 1 :: count]
     todo = [job for job in mine if not job.done()]
@@ -92,15 +91,16 @@ def recipe_systems(args: argparse.Namespace) -> list[System]:
     }
     front = config.load_section(PretrainConf, args.config, "pretrain", args.sets)
     pairs = [(front.system, front.preset)] + [(n, conf.preset) for conf in sections.values() for n in conf.systems]
-    if args.systems:
-        wanted = args.systems.replace(",", " ").split()
+    wanted = (args.systems or "").replace(",", " ").split()
+    if wanted:
         pairs = [(name, dict(pairs).get(name, "base")) for name in wanted]
     return [load_system(name, preset) for name, preset in pairs]
 
 
 def plan_jobs(args: argparse.Namespace, conf: ScoreConf, systems: list[System]):
     """Every measurement of this run."""
-    command = run_command(args, _recipe(args), _preset(args), _protocol(args), systems)
+    origin = (args, _recipe(args), _preset(args), _protocol(args))
+    command = run_command(*origin, systems)
     noisy = args.work_dir / "data" / "test_noisy"
     lists = sorted(path.stem for path in noisy.glob("*.jsonl"))
     if not lists:
@@ -115,11 +115,28 @@ def plan_jobs(args: argparse.Namespace, conf: ScoreConf, systems: list[System]):
                 log.warning("%s: the training there was not finished; it is left out", folder)
                 continue
             seed = int(folder.name.removeprefix("seed"))
+            own = run_command(*origin, [system])
             for row in [system.id, *([f"{system.id}+shuffled"] if system.id in conf.shuffled else [])]:
                 for test_set in test_sets(system.kind, system_mel_set(system), lists, listens(system)):
-                    yield _job(args, conf, command, row, system.kind, seed, test_set, checkpoint)
+                    yield _job(args, conf, own, row, system.kind, seed, test_set, checkpoint)
     if args.checkpoint:
         yield from _rescored(args, conf, f"{command} --checkpoint <checkpoint>", lists)
+
+
+def say_untrained(work_dir: Path, systems: list[System], jobs: list[ScoreJob], seed: int) -> None:
+    """Says which systems of the recipe have no training. Raises AvsrError when nothing trained is to be scored."""
+    scored = {job.system for job in jobs if job.checkpoint}
+    if not scored:
+        best = run_folder(work_dir, systems[0].id, seed) / "best.pt"
+        raise AvsrError(
+            f"{best} is missing, and no other system of this run is trained: {MADE_BY[systems[0].kind]} makes it for "
+            f"{systems[0].id}; run stages 5 to 8 first"
+        )
+    for system in systems:
+        folder = work_dir / "exp" / system.id
+        lent = system.kind == "lipread" and frontend_elsewhere(work_dir)
+        if not (lent or system.id in scored or any(folder.glob("seed*"))):  # of one that was stopped it is said above
+            log.warning("%s is missing: %s makes it; %s has no row", folder, MADE_BY[system.kind], system.name)
 
 
 def test_sets(kind: str, mel_set: str, lists: list[str], audio: bool = True) -> list[str]:
@@ -178,7 +195,7 @@ def _job(
     )
     digest = data_digest(args.work_dir, test_set)
     how = (conf.recon, conf.beam, conf.length_penalty)
-    return ScoreJob(row, kind, seed, test_set, args.work_dir, checkpoint, provenance, *how, digest)
+    return ScoreJob(row, kind, seed, test_set, args.work_dir, checkpoint, provenance, *how, digest, args.device)
 
 
 def decoding(conf: ScoreConf) -> str:

@@ -10,10 +10,10 @@ from avsr.storage.datadir import read_table
 
 
 def run_command(args: argparse.Namespace, recipe: str, preset: str, protocol: str, systems: list[System]) -> str:
-    """run.sh with all that the scores of this run depend on.
+    """run.sh with all that the scores of a row depend on.
 
     Folders and files are those of one machine: `--corpus-dir <corpus-dir>` says that one was given, never which.
-    `systems` are those of the run; they are printed where --systems chose them, a joint system with its parts.
+    `systems` are those of the row, printed where --systems chose some: what they are made from comes with them.
     """
     words = ["./run.sh", "--recipe", recipe, "--preset", preset, "--protocol", protocol, "--seed", str(args.seed)]
     if args.device != "cpu":
@@ -21,8 +21,7 @@ def run_command(args: argparse.Namespace, recipe: str, preset: str, protocol: st
     for option in _given(args.work_dir):
         words += [f"--{option}", f"<{option}>"]
     if args.systems:
-        parts = [part for one in systems for part in (one.enhancer, one.recogniser, one.id) if part]
-        words += ["--systems", f'"{" ".join(dict.fromkeys(parts))}"']
+        words += ["--systems", f'"{" ".join(one.id for one in systems)}"']
     return " ".join(words)
 
 
@@ -31,15 +30,20 @@ def _given(work_dir: Path) -> list[str]:
     noises = _read(work_dir / "data" / "noise_splits.json")
     corpus = {f"{TALKERS}-{utt}" for utt in read_table(work_dir / "data" / "others" / "utt2spk", required=False)}
     talkers = {key for key, row in noises.get("recordings", {}).items() if row["type"] == TALKERS}
-    meta = _read(work_dir / "dump" / "video_feats" / "test" / "store.json").get("meta", {})
-    frontend = meta.get("frontend", "")  # of this work folder, or the bare name of a file from elsewhere
     given = {
         "corpus-dir": not (work_dir / "corpus" / "splits.json").exists(),  # the mini recipe makes its own there
         "noise-dir": noises.get("noise", "synthetic") != "synthetic",
         "speech-dir": bool(talkers - corpus),
-        "frontend": frontend != "" and not frontend.startswith("exp/"),
+        "frontend": frontend_elsewhere(work_dir),
     }
     return [option for option, yes in given.items() if yes]
+
+
+def frontend_elsewhere(work_dir: Path) -> bool:
+    """Whether the features of the lips are from a checkpoint that stage 5 was given, not from its own training."""
+    meta = _read(work_dir / "dump" / "video_feats" / "test" / "store.json").get("meta", {})
+    frontend = meta.get("frontend", "")  # of this work folder, or the bare name of a file from elsewhere
+    return frontend != "" and not frontend.startswith("exp/")
 
 
 def _read(path: Path) -> dict:

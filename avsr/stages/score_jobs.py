@@ -14,8 +14,8 @@ from avsr.features.inversion import reconstruct
 from avsr.features.mel import mel
 from avsr.noise.sampler import ListMixer
 from avsr.scoring.energy import score_magnitudes
-from avsr.scoring.results import Provenance, write_scores
-from avsr.scoring.speech import have_pesq, score_utterance
+from avsr.scoring.results import NO_OTHER, Provenance, write_scores
+from avsr.scoring.speech import METRICS, have_pesq, score_utterance
 from avsr.scoring.words import score_label, score_transcripts, write_trn
 from avsr.stages.shards import failed_row, write_failed
 from avsr.storage.arrays import Store
@@ -42,6 +42,7 @@ class ScoreJob:
     beam: int = 30
     length_penalty: float = 0.0
     data_digest: str = ""
+    device: str = "cpu"  # where the network runs; scores are not made anew for another one
 
     @property
     def folder(self) -> Path:
@@ -58,19 +59,19 @@ class ScoreJob:
         """The id of the system whose checkpoint it is."""
         return re.split("[+@]", self.row)[0]
 
-    @property
-    def key(self) -> list:
-        """What the scores depend on; PESQ put in later fills its cells."""
-        how = [self.recon, self.beam, have_pesq()]
+    def key(self, pesq: bool) -> list:
+        """What the scores depend on. `pesq`: whether the package is there; put in later, it fills its cells."""
+        how = [self.recon, self.beam, pesq]
         if self.kind in ("recognise", "joint"):
             how.append(self.length_penalty)
         made_from = [self.provenance.checkpoint_digest, self.data_digest, *how]
         version = "words 2" if self.kind == "lipread" else "scores 2"
+        version = "shuffled 3" if self.row.endswith("+shuffled") else version
         return [version, self.row, self.kind, self.provenance.protocol, self.provenance.preset, made_from]
 
-    def done(self) -> bool:
-        """Whether it was measured before."""
-        return is_done(self.folder / "scores.done.json", self.key)
+    def done(self, pesq: bool | None = None) -> bool:
+        """Whether it was measured before; with or without PESQ as said, else as it would be now."""
+        return is_done(self.folder / "scores.done.json", self.key(have_pesq() if pesq is None else pesq))
 
 
 def run_job(job: ScoreJob) -> None:
@@ -84,7 +85,7 @@ def run_job(job: ScoreJob) -> None:
     rows |= {utt: {"reason": f"{type(error).__name__}: {error}"} for utt, error in failed.items()}
     write_scores(job.scores, rows, job.provenance)
     write_failed(job.folder, "score", [failed_row(utt, "score", error) for utt, error in sorted(failed.items())])
-    mark(job.folder / "scores.done.json", job.key, [job.scores, job.folder / "failed.tsv"])
+    mark(job.folder / "scores.done.json", job.key(have_pesq()), [job.scores, job.folder / "failed.tsv"])
 
 
 @contextmanager
@@ -107,7 +108,9 @@ def data_digest(work_dir: Path, test_set: str) -> str:
 
 
 def shuffled_partner(utts: list[str]) -> dict[str, str]:
-    """Another utterance for each: whose lips are shown to a system in the row `shuffled video`."""
+    """Another utterance for each, whose lips are shown in the row `shuffled video`. None for a single one."""
+    if len(utts) < 2:
+        return {}
     return dict(zip(utts, utts[1:] + utts[:1], strict=True))
 
 
@@ -118,12 +121,21 @@ def _mixer(job: ScoreJob) -> ListMixer:
 def _load(job: ScoreJob) -> Any:
     from avsr.training.checkpoint import load_model
 
-    return load_model(job.checkpoint, system=job.system)[0]
+    return load_model(job.checkpoint, job.device, job.system)[0]
+
+
+def _on(device: str, batch: dict[str, Any]) -> dict[str, Any]:
+    """The tensors of a batch on the device, the rest as it was."""
+    return {name: value.to(device) if hasattr(value, "to") else value for name, value in batch.items()}
 
 
 def _enhanced(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]:
     """Enhancement: quality and intelligibility of the waveform, energy error of the mel magnitudes."""
     mixer = _mixer(job)
+    if job.row.endswith("+shuffled") and not shuffled_partner(sorted(mixer.rows)):
+        columns = ("energy_linear", "energy_sqrt") if job.test_set.startswith("babble") else METRICS
+        reason = "; ".join(f"{name}: {NO_OTHER}" for name in columns)
+        return {utt: dict.fromkeys(columns, np.nan) | {"reason": reason} for utt in mixer.rows}
     estimator = make_estimator(job, sorted(mixer.rows))
     rows = {}
     for utt in sorted(mixer.rows):
@@ -168,9 +180,10 @@ def make_estimator(job: ScoreJob, utts: list[str]) -> tuple[Callable, str, int, 
         if store is not None:
             seen = store.read(partner.get(utt, utt))
             seen = seen[np.minimum(np.arange(frames), len(seen) - 1)]
-            video = torch.from_numpy(np.ascontiguousarray(seen))[None]
+            video = torch.from_numpy(np.ascontiguousarray(seen))[None].to(job.device)
+        noisy_btf, frames_b = torch.from_numpy(noisy_tf)[None].to(job.device), torch.tensor([frames], device=job.device)
         with torch.inference_mode():
-            return model.estimate(torch.from_numpy(noisy_tf)[None], video, torch.tensor([frames]))[0].numpy()
+            return model.estimate(noisy_btf, video, frames_b)[0].cpu().numpy()
 
     return estimate, model.mel_set, 5, lambda utt: store is None or partner.get(utt, utt) in store
 
@@ -197,7 +210,7 @@ def _transcripts(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]
                 items.append(_heard_and_seen(model, mixer, store, utt))
         if not items:
             continue
-        batch = pad_batch(items)
+        batch = _on(job.device, pad_batch(items))
         with torch.inference_mode():
             memory = model.encode(batch.get("noisy_mel"), batch.get("feats"), batch["frames"])
             for beam, found in ((job.beam, best), (1, greedy)):
@@ -233,7 +246,7 @@ def _words(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]:
     from avsr.training.tasks.batch import pad_batch
     from avsr.training.tasks.words import WordExamples, WordsData
 
-    model, content = load_model(job.checkpoint, system=job.system)
+    model, content = load_model(job.checkpoint, job.device, job.system)
     window = content["config"]["system"]["options"]["window"]
     examples = WordExamples(WordsData(job.work_dir, window, job.seed), "test", None)
     rows = {utt: {"reason": why} for utt, why in examples.left_out.items()}
@@ -244,9 +257,9 @@ def _words(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]:
                 items.append(examples[index])
         if not items:
             continue
-        batch = pad_batch(items)
+        batch = _on(job.device, pad_batch(items))
         with torch.inference_mode():
-            logits_bn = model.logits(batch["crop112"], batch["frames"], "recurrent").numpy()
+            logits_bn = model.logits(batch["crop112"], batch["frames"], "recurrent").cpu().numpy()
         for utt, scores, label in zip(batch["utts"], logits_bn, batch["label"].tolist(), strict=True):
             rows[utt] = score_label(scores, label)
     return rows

@@ -19,8 +19,14 @@ from avsr.scoring.checks import read_rules
 from avsr.scoring.published import FOLDER as PUBLISHED
 from avsr.scoring.report import Run, figure_folder, publish, read_training_log, wer_curves, write_report
 from avsr.scoring.results import Results
+from avsr.scoring.tables import System
+from avsr.stages.prepare import SPLITS
+from avsr.stages.score_current import read_current
 from avsr.stages.score_jobs import ScoreJob, make_estimator
+from avsr.stages.train_system import run_folder
+from avsr.storage.arrays import Store
 from avsr.storage.markers import is_done, mark
+from avsr.training.folder import RunFolder
 
 log = logging.getLogger("avsr")
 FIGURE_SET, BABBLE_SET = "speech_-5dB", "babble_-5dB"
@@ -32,18 +38,18 @@ def write_all(args: argparse.Namespace, conf: Any, run: Run) -> None:
     recipe's folder where --publish true asks for it."""
     run = replace(run, rules=tuple(read_rules(CONF / "checks.yaml")), notes=tuple(notes(args.work_dir)))
     out = results_folder(args)
-    marker, key = out / f".results-{run.key}.done.json", made_from(args, conf, run)
+    results = read_current(args.work_dir, conf, run.protocol, run.preset)
+    marker, key = out / f".results-{run.key}.done.json", made_from(args, conf, run, results)
     if is_done(marker, key):
         log.info("%s/RESULTS.md: written before", out)
     else:
-        results = Results.read(args.work_dir / "exp", run.protocol, run.preset)
         folder = figure_folder(out, run)
         drawn = [
             *_curves(args, run, results, folder),
             *_spectrograms(args, conf, run, folder),
             *_maps(args, conf, run, folder),
         ]
-        write_report(args.work_dir, run, drawn, out)
+        write_report(args.work_dir, run, drawn, out, results)
         mark(marker, key, [out / "RESULTS.md", out / "results.csv", *(folder / name for name, _ in drawn)])
         log.info("%s/RESULTS.md written", out)
     if args.publish == "true":
@@ -51,15 +57,17 @@ def write_all(args: argparse.Namespace, conf: Any, run: Run) -> None:
             log.info("published %s", path)
 
 
-def made_from(args: argparse.Namespace, conf: Any, run: Run) -> list:
+def made_from(args: argparse.Namespace, conf: Any, run: Run, results: Results) -> list:
     """What tables and figures depend on: all scores (they name their checkpoints; their markers, the data that was
-    scored), the training logs, the printed numbers, and what `run` and the section `score:` say."""
+    scored), which of them still hold, the training logs, the printed numbers, and what `run` and the section `score:`
+    say."""
     runs = args.work_dir / "exp"
     names = ("*/scores.tsv", "*/scores.done.json", "log.csv")
     paths = sorted(path for name in names for path in runs.glob(f"*/seed*/{name}"))
     texts = [[str(path.relative_to(runs)), path.read_text(encoding="utf-8")] for path in paths]
     printed = [path.read_text(encoding="utf-8") for path in sorted(PUBLISHED.glob("*.yaml"))]
-    return ["results 1", args.seed, conf, run, texts, printed]
+    held = [[*key, list(by_seed)] for key, by_seed in results.scores.items()]
+    return ["results 2", args.seed, conf, run, texts, held, printed]
 
 
 def results_folder(args: argparse.Namespace) -> Path:
@@ -69,12 +77,23 @@ def results_folder(args: argparse.Namespace) -> Path:
 
 
 def notes(work_dir: Path) -> list[str]:
-    """What a reader must know of the data: how many clips, which noise."""
+    """What a reader must know of the data: how many clips, how many of them were dropped, which noise."""
     data = json.loads((work_dir / "data" / "splits.json").read_text(encoding="utf-8"))
-    counts = ", ".join(f"{len(data[name])} {name}" for name in ("train", "valid", "test"))
+    dropped = {name: count_dropped(work_dir, name, data[name]) for name in SPLITS}
+    counts = [f"{len(data[name])} {name}" + (f", of which {n} dropped" if n else "") for name, n in dropped.items()]
+    where = ": see `failed.tsv` in `dump/video` and `dump/audio`" if any(dropped.values()) else ""
     noise = json.loads((work_dir / "data" / "noise_splits.json").read_text(encoding="utf-8"))["noise"]
     kind = "generated (synthetic) noise" if noise == "synthetic" else "recorded noise"
-    return [f"Utterances: {counts}. Natural interference is {kind}, from sources that training does not hear."]
+    heard = f"Natural interference is {kind}, from sources that training does not hear."
+    return [f"Utterances: {', '.join(counts)}{where}. {heard}"]
+
+
+def count_dropped(work_dir: Path, split: str, utts: list[str]) -> int:
+    """How many utterances of a split stages 2 and 3 have not let through."""
+    wave = work_dir / "dump" / "audio" / split / "wave"
+    if not (wave / "store.json").exists():  # of training, taken away to make room
+        return 0
+    return len({*utts}.difference(Store(wave).keys()))
 
 
 def _curves(args: argparse.Namespace, run: Run, results: Results, folder: Path) -> list[tuple[str, str]]:
@@ -104,26 +123,48 @@ def _logs(args: argparse.Namespace, run: Run, kind: str):
 
 
 def _spectrograms(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -> list[tuple[str, str]]:
-    """Clean, noisy, and every enhancement system that is scored on this list, on one test utterance. The AE
-    sub-networks (TCN-AE) are trained and scored on babble alone, so that they have no panel."""
-    mixer = _mixer(args, FIGURE_SET)
-    if mixer is None:
-        return []
-    utt = conf.figure_utterance or min(mixer.rows)
+    """Clean, noisy and every enhancement system on one test utterance, on the interference that it is trained for: AVSE
+    systems as waveforms against a competing talker, AE sub-networks (TCN-AE) by their mel estimates, in babble."""
+    drawn = []
+    for name, test_set, mel_set, title in (
+        ("spectrograms.png", FIGURE_SET, "mel_slaney", "competing talker at -5 dB"),
+        ("spectrograms_mel.png", BABBLE_SET, "mel_htk", "babble at -5 dB: mel magnitudes"),
+    ):
+        mixer = _mixer(args, test_set)
+        systems = [one for one in run.systems if one.kind == "enhance" and one.mel_set == mel_set]
+        systems = [one for one in systems if _finished(args, one.id)]
+        if mixer is None or (not systems and test_set != FIGURE_SET):
+            continue
+        utt = conf.figure_utterance or min(mixer.rows)
+        panels = _panels(args, conf, systems, mixer, utt, test_set)
+        bin_hz = 25 if test_set == FIGURE_SET else None
+        figures.save(figures.spectrogram_panels(panels, bin_hz=bin_hz), folder / name)
+        drawn.append((name, f"Utterance {utt}, {title}"))
+    return drawn
+
+
+def _panels(
+    args: argparse.Namespace, conf: Any, systems: list[System], mixer: ListMixer, utt: str, test_set: str
+) -> list[tuple[str, np.ndarray]]:
+    """Titles and magnitudes: of the STFT, or of mel bands on the babble list."""
     noisy_n, clean_n = mixer.mixture(utt)
     frames = len(noisy_n) // 640 // 5 * 5
     noisy_n, clean_n = noisy_n[: 640 * frames], clean_n[: 640 * frames]
-    panels = [("clean", clean_n), ("noisy", noisy_n)]
-    for system in run.systems:
-        checkpoint = args.work_dir / "exp" / system.id / f"seed{args.seed}" / "best.pt"
-        if system.kind != "enhance" or system.mel_set != "mel_slaney" or not checkpoint.exists():
+    waves, mels = [("clean", clean_n), ("noisy", noisy_n)], []
+    for system in systems:
+        best = _finished(args, system.id)
+        job = ScoreJob(system.id, "enhance", args.seed, test_set, args.work_dir, best, None, device=args.device)
+        estimate, mel_set, _, seen = make_estimator(job, [utt])
+        if not seen(utt):
             continue
-        job = ScoreJob(system.id, "enhance", args.seed, FIGURE_SET, args.work_dir, checkpoint, None)
-        estimate, mel_set, _, _ = make_estimator(job, [utt])
-        panels.append((system.name, _wave(noisy_n, estimate(utt, mel(noisy_n, mel_set), frames), mel_set, conf.recon)))
-    spectra = [(title, np.abs(stft(wave_n))) for title, wave_n in panels]
-    figures.save(figures.spectrogram_panels(spectra, bin_hz=25), folder / "spectrograms.png")
-    return [("spectrograms.png", f"Utterance {utt}, competing talker at -5 dB")]
+        estimate_tf = estimate(utt, mel(noisy_n, mel_set), frames)
+        if test_set == FIGURE_SET:
+            waves.append((system.name, _wave(noisy_n, estimate_tf, mel_set, conf.recon)))
+        else:
+            mels.append((f"{system.name}, mel estimate", estimate_tf))
+    if test_set == FIGURE_SET:
+        return [(title, np.abs(stft(wave_n))) for title, wave_n in waves]
+    return [*((title, mel(wave_n, "mel_htk")) for title, wave_n in waves), *mels]
 
 
 def _maps(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -> list[tuple[str, str]]:
@@ -131,22 +172,28 @@ def _maps(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -> list[t
     from avsr.stages import score_maps  # it imports torch
 
     drawn = []
-    checkpoint = args.work_dir / "exp" / "mhca_avcrn" / f"seed{args.seed}" / "best.pt"
+    checkpoint = _finished(args, "mhca_avcrn")
     mixer = _mixer(args, FIGURE_SET)
-    if mixer and checkpoint.exists():
+    if mixer and checkpoint:
         utt = conf.figure_utterance or min(mixer.rows)
         figure = score_maps.gates(checkpoint, mixer, args.work_dir, utt)
         if figure is not None:
             figures.save(figure, folder / "gates.png")
             drawn.append(("gates.png", f"MHCA-AVCRN, gates of its five levels, utterance {utt}"))
-    checkpoint = args.work_dir / "exp" / "eg_av" / f"seed{args.seed}" / "best.pt"
+    checkpoint = _finished(args, "eg_av")
     mixer = _mixer(args, BABBLE_SET)
-    if mixer and checkpoint.exists():
+    if mixer and checkpoint:
         utt = conf.figure_utterance or min(mixer.rows)
         for name, figure in score_maps.attention(checkpoint, mixer, args.work_dir, utt):
             figures.save(figure, folder / f"attention_{name}.png")
             drawn.append((f"attention_{name}.png", f"EG-seq2seq AV, {name}, utterance {utt}, babble at -5 dB"))
     return drawn
+
+
+def _finished(args: argparse.Namespace, system: str) -> Path | None:
+    """The best checkpoint of a training that has ended."""
+    run = RunFolder(run_folder(args.work_dir, system, args.seed))
+    return run.best if run.done.exists() and run.best.exists() else None
 
 
 def _mixer(args: argparse.Namespace, name: str) -> ListMixer | None:

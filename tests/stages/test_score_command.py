@@ -41,8 +41,7 @@ def test_everything_from_outside_is_named_and_no_folder_printed(work):
     text = command(work, "grid", "eg_vav_tcn mhca_avcrn", "cuda")
     assert text == (
         "./run.sh --recipe grid --preset smoke --protocol s1 --seed 4 --device cuda --corpus-dir <corpus-dir> "
-        '--noise-dir <noise-dir> --speech-dir <speech-dir> --frontend <frontend> --systems "ae_tcn eg_av eg_vav_tcn '
-        'mhca_avcrn"'
+        '--noise-dir <noise-dir> --speech-dir <speech-dir> --frontend <frontend> --systems "eg_vav_tcn mhca_avcrn"'
     )
     assert str(work) not in text
 

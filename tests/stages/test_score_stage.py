@@ -5,19 +5,26 @@ import shutil
 import subprocess
 import sys
 from argparse import Namespace
+from typing import ClassVar
 
+import numpy as np
 import pytest
+import torch
 
-from avsr.models.registry import KINDS, TYPES
+from avsr.errors import UtteranceError
+from avsr.models.registry import KINDS, TYPES, build_model
 from avsr.models.systems import load_system, system_ids
+from avsr.scoring import figures
 from avsr.scoring.results import read_csv, read_scores
 from avsr.stages import score
 from avsr.stages.score import ScoreConf, plan_jobs
-from avsr.stages.score_jobs import data_digest
+from avsr.stages.score_jobs import ScoreJob, _enhanced, _transcripts, data_digest, shuffled_partner
 from avsr.stages.shards import read_failed
 from avsr.storage.atomic import write_json, write_text
+from avsr.storage.datadir import read_datadir
 from avsr.training import checkpoint
 from tests.stages.test_extract_mix import make_split, run_extract, run_mix
+from tests.stages.tiny import write_store
 
 LISTS_MIXED = ("natural_-5dB", "own_-5dB", "babble_-5dB")
 LISTS = ("clean", "babble_-5dB", "speech_-5dB")
@@ -56,6 +63,45 @@ def test_a_checkpoint_is_scored_as_what_it_says_it_is(args, tmp_path, model, kin
     assert len({job.row for job in jobs}) == 1 and all(len(job.row) == len("mine@") + 8 for job in jobs)
 
 
+def test_nothing_trained_is_an_error_that_names_the_file_and_the_stage(mixed, tmp_path, capsys):
+    work = tmp_path / "work"
+    shutil.copytree(mixed, work)
+    recipe = ["--set=enhance.systems=[mhca_avcrn, audio_only_crn]", "--set=enhance.preset=tiny"]
+    assert score.main([f"--work-dir={work}", *recipe]) == 0
+    said = capsys.readouterr().out
+    assert f"{work}/exp/p3d50 is missing: stage 5 (pretrain) makes it; C3D-P3D50 has no row" in said
+    assert f"{work}/exp/mhca_avcrn is missing: stage 6 (enhance) makes it; MHCA-AVCRN has no row" in said
+    assert "audio_only_crn is missing" not in said
+    assert run(work) == 0 and "is missing" not in capsys.readouterr().out  # --systems leaves the others out
+    (work / "exp/audio_only_crn/seed0/done.json").unlink()
+    for options in ([], ["--systems=mhca_avcrn"]):
+        assert score.main([f"--work-dir={work}", *recipe, *options]) == 1
+        (line,) = capsys.readouterr().err.splitlines()
+        name, stage = ("mhca_avcrn", "6 (enhance)") if options else ("p3d50", "5 (pretrain)")
+        assert line.startswith(f"score: {work}/exp/{name}/seed0/best.pt is missing, and no other system of this run is")
+        assert f"stage {stage} makes it for {name}; run stages 5 to 8 first" in line
+
+
+def test_a_checkpoint_is_scored_where_nothing_of_the_recipe_is_trained(mixed, tmp_path, capsys):
+    work, best = tmp_path / "work", mixed / "exp/audio_only_crn/seed0/best.pt"
+    shutil.copytree(mixed, work, ignore=shutil.ignore_patterns("audio_only_crn"))
+    assert run(work, f"--checkpoint={best}") == 0
+    assert "is missing" not in capsys.readouterr().out  # its row is there
+    assert any(row["system"].startswith("audio_only_crn@") for row in read_csv(work / "results.csv"))
+
+
+def test_a_front_end_from_elsewhere_is_not_missed(mixed, tmp_path, caplog):
+    store = tmp_path / "dump/video_feats/test/store.json"
+    systems = [load_system("p3d50", "tiny"), load_system("audio_only_crn", "tiny")]
+    jobs = [Namespace(system="audio_only_crn", checkpoint=tmp_path / "best.pt")]
+    with caplog.at_level("WARNING", "avsr"):
+        score.say_untrained(tmp_path, systems, jobs, 0)
+        assert len(caplog.messages) == 1 and "p3d50 is missing" in caplog.messages[0]
+        write_json(store, {"meta": {"frontend": "front.pt"}})
+        score.say_untrained(tmp_path, systems, jobs, 0)
+    assert len(caplog.messages) == 1
+
+
 def test_a_training_that_was_stopped_is_no_result(args, tmp_path, caplog):
     folder = tmp_path / "exp/mhca_avcrn/seed0"
     save(folder / "best.pt", "mhca_avcrn", {"type": "mhca_avcrn"})
@@ -88,9 +134,29 @@ def test_every_type_has_the_kind_of_its_systems():
         assert KINDS[system.model["type"]] == system.kind
 
 
+OTHER = "mhca_avcrn_wo_2stage"  # the id of a second system; its network does not matter here
+CRN = {"type": "audio_only_crn", "channels": [8, 8, 8, 8, 8]}
+
+
+def trained(work, name: str, model: dict = CRN, seed: int = 0):
+    """A finished training whose weights are as drawn; returns its folder."""
+    folder = work / "exp" / name / f"seed{seed}"
+    torch.manual_seed(seed)
+    described = {"system": {"id": name, "model": model}, "train": {"seed": seed}}
+    content = {"system": name, "config": described, "model": build_model(model).state_dict()}
+    checkpoint.save(folder / "best.pt", content)
+    write_json(folder / "done.json", {})
+    return folder
+
+
+def run(work, *options: str) -> int:
+    """Stage 9 on the one system that is trained."""
+    return score.main([f"--work-dir={work}", "--systems=audio_only_crn", *options])
+
+
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
-    """A work folder after stage 4: nothing is trained, so that mixtures and oracles are scored alone."""
+    """A work folder after stage 4, and a system of sound alone."""
     work = tmp_path_factory.mktemp("mixed")
     for split in ("train", "valid", "test"):
         make_split(work, split)
@@ -99,6 +165,7 @@ def mixed(tmp_path_factory):
     assert run_mix(work, "--set=mix.test_kinds_enhance=[natural, own]", *lists) == 0
     ids = {split: [] for split in ("train", "valid", "test")}
     write_json(work / "data/splits.json", {"protocol": "toy", "synthetic": True, **ids})
+    trained(work, "audio_only_crn")
     return work
 
 
@@ -110,7 +177,7 @@ def test_the_same_bytes_for_any_number_of_processes_and_parts(mixed, tmp_path):
         before = {path for path in work.rglob("*") if path.is_file()}
         for options in runs:
             assert not (work / "RESULTS.md").exists()  # not before the last part
-            assert score.main([f"--work-dir={work}", *options]) == 0
+            assert run(work, *options) == 0
         files = [path for path in work.rglob("*") if path.is_file() and path not in before and "log" not in path.parts]
         made[name] = {str(path.relative_to(work)): path.read_bytes() for path in files}
     assert {f"exp/{row}/seed0/{name}/scores.tsv" for row in ("unprocessed", "oracle") for name in LISTS_MIXED} | {
@@ -119,7 +186,7 @@ def test_the_same_bytes_for_any_number_of_processes_and_parts(mixed, tmp_path):
     } <= set(made["1"])
     assert made["1"] == made["2"] == made["parts"]
     rows = [row for row in read_csv(tmp_path / "1/results.csv") if row["metric"] in ("stoi", "energy_linear")]
-    assert len(rows) == 2 * 3 and all(row["scored"] == row["total"] == "8" for row in rows)
+    assert len(rows) == 2 * 3 + 2 and all(row["scored"] == row["total"] == "8" for row in rows)
 
 
 def test_an_ordinary_run_in_the_folder_of_the_recipe_leaves_what_is_published(mixed, tmp_path, root):
@@ -129,7 +196,7 @@ def test_an_ordinary_run_in_the_folder_of_the_recipe_leaves_what_is_published(mi
     write_text(recipe / "conf/toy.yaml", "{}\n")
     write_text(recipe / "RESULTS.md", "published\n")
     before = {path: path.stat().st_mtime_ns for path in recipe.iterdir()}
-    options = [f"--work-dir={recipe}", f"--config={recipe}/conf/toy.yaml"]
+    options = [f"--work-dir={recipe}", f"--config={recipe}/conf/toy.yaml", "--systems=audio_only_crn"]
     assert score.main(options) == 0
     assert (recipe / "RESULTS.md").read_text() == "published\n"
     assert {path.name for path in recipe.iterdir()} == {path.name for path in before} | {"exp"}
@@ -148,7 +215,7 @@ def test_results_are_written_anew_only_when_something_has_changed(mixed, tmp_pat
     def written(*options: str) -> bool:
         """Whether a run of stage 9 writes the page."""
         before = (work / "RESULTS.md").stat().st_mtime_ns if (work / "RESULTS.md").exists() else None
-        assert score.main([f"--work-dir={work}", *options]) == 0
+        assert run(work, *options) == 0
         return (work / "RESULTS.md").stat().st_mtime_ns != before
 
     assert written() and not written()
@@ -161,6 +228,155 @@ def test_results_are_written_anew_only_when_something_has_changed(mixed, tmp_pat
     assert (work / "RESULTS.md").read_text() != text
     write_text(work / "exp/mhca_avcrn/seed0/log.csv", "phase,epoch,train_loss,valid\n")
     assert written() and not written()
+
+
+def shown(work) -> set[str]:
+    """The systems on the page."""
+    systems = {row["system"] for row in read_csv(work / "results.csv")}
+    text = (work / "RESULTS.md").read_text()
+    assert ("(checkpoint " in text) == any("@" in name for name in systems)
+    return {name.split("@")[0] + "@" * ("@" in name) for name in systems}
+
+
+def test_a_row_of_a_checkpoint_stays_as_long_as_its_data_do(mixed, tmp_path, capsys):
+    work = tmp_path / "work"
+    shutil.copytree(mixed, work)
+    best = trained(tmp_path, "audio_only_crn", seed=5) / "best.pt"
+    everything = {"unprocessed", "oracle", "audio_only_crn", "audio_only_crn@"}
+    assert run(work, f"--checkpoint={best}") == 0 and shown(work) == everything
+    best.unlink()
+    (work / "RESULTS.md").unlink()
+    assert run(work) == 0 and shown(work) == everything
+    assert "left out of RESULTS.md" not in capsys.readouterr().out
+    noises = work / "data/test_noisy/natural_-5dB.jsonl"
+    write_text(noises, "".join(noises.read_text().splitlines(keepends=True)[:-1]))
+    assert run(work) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "left out of RESULTS.md" in line]
+    assert f"{work}/exp/audio_only_crn@" in line and line.endswith("RESULTS.md: natural_-5dB")
+    sets = {row["test_set"] for row in read_csv(work / "results.csv") if "@" in row["system"]}
+    assert sets == {"own_-5dB"}
+
+
+def test_old_numbers_of_a_system_that_is_trained_anew_are_not_shown(mixed, tmp_path, capsys):
+    work = tmp_path / "work"
+    shutil.copytree(mixed, work)
+    folder = trained(work, OTHER)
+    options = [f"--work-dir={work}", f"--systems=audio_only_crn {OTHER}"]
+    assert score.main(options) == 0 and shown(work) == {"unprocessed", "oracle", "audio_only_crn", OTHER}
+    assert run(work) == 0 and OTHER in shown(work)  # left out by --systems, and its numbers still hold
+    (folder / "done.json").unlink()
+    capsys.readouterr()
+    assert score.main(options) == 0 and shown(work) == {"unprocessed", "oracle", "audio_only_crn"}
+    assert f"{folder}: scored with another checkpoint" in capsys.readouterr().out
+    other = trained(tmp_path, OTHER, seed=1)
+    shutil.copy(other / "best.pt", folder / "best.pt")
+    write_json(folder / "done.json", {})
+    assert run(work) == 0 and OTHER not in shown(work)  # trained anew, and not scored since
+    assert score.main(options) == 0 and OTHER in shown(work)
+
+
+def test_with_one_clip_nobody_elses_lips_are_shown(mixed, tmp_path, capsys):
+    work = tmp_path / "work"
+    shutil.copytree(mixed, work)
+    lists = sorted((work / "data/test_noisy").glob("*.jsonl"))
+    for path in lists:
+        write_text(path, path.read_text().splitlines(keepends=True)[0])
+    assert run(work, "--set=score.shuffled=[audio_only_crn]") == 0
+    assert "audio_only_crn+shuffled on own_-5dB: 1 of 1 not scored (first: " in capsys.readouterr().out
+    rows = [row for row in read_csv(work / "results.csv") if row["system"] == "audio_only_crn+shuffled"]
+    assert {row["metric"] for row in rows} == {"stoi", "estoi", "si_sdr", "pesq_raw", "pesq_wb"}
+    assert {(row["scored"], row["total"], row["note"]) for row in rows} == {("0", "1", "no other clip")}
+    assert "| Audio-only CRN, shuffled video | no other clip |" in (work / "RESULTS.md").read_text()
+    assert shuffled_partner(["a", "b"]) == {"a": "b", "b": "a"}
+
+
+class OnDevice(torch.nn.Module):
+    """Networks that note where their inputs lie, and answer on the CPU."""
+
+    mel_set, video_input, audio_input = "mel_slaney", None, True
+    seen: ClassVar[set[str]] = set()
+
+    def estimate(self, noisy_btf, video, frames_b):
+        self.seen |= {noisy_btf.device.type, frames_b.device.type}
+        return torch.zeros(noisy_btf.shape)
+
+    def encode(self, noisy_btf, feats, frames_b):
+        self.seen |= {noisy_btf.device.type, frames_b.device.type}
+        raise UtteranceError("seen")
+
+
+@pytest.mark.parametrize("kind", ["enhance", "recognise"])
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_networks_run_on_the_device_that_was_asked_for(mixed, monkeypatch, kind, device):
+    asked = []
+    monkeypatch.setattr(checkpoint, "load_model", lambda path, on, system: (asked.append(on), (OnDevice(), {}))[1])
+    OnDevice.seen.clear()
+    job = ScoreJob("x", kind, 0, "natural_-5dB", mixed, mixed / "best.pt", None, device=device)
+    if kind == "enhance":
+        rows = _enhanced(job, {})
+        assert len(rows) == 8 and all("si_sdr" in row for row in rows.values())
+    else:
+        with pytest.raises(UtteranceError, match="seen"):
+            _transcripts(job, {})
+    assert asked == [device] and OnDevice.seen == {device}
+
+
+def test_the_command_of_a_row_names_its_own_system_alone(args, tmp_path):
+    """Not those beside it, and not what it is made from; a run of the whole recipe names none."""
+    systems = [load_system(name, "tiny") for name in ("audio_only_crn", "eg_vav_tcn")]
+    for one in systems:
+        trained(tmp_path, one.id)
+    write_json(tmp_path / "corpus/splits.json", {})
+    for args.systems in ("audio_only_crn eg_vav_tcn", None):
+        ends = {job.row: job.provenance.command.split(" --seed 0")[1] for job in plan_jobs(args, ScoreConf(), systems)}
+        assert ends == {
+            "unprocessed": ' --systems "audio_only_crn eg_vav_tcn"' if args.systems else "",
+            "oracle": ' --systems "audio_only_crn eg_vav_tcn"' if args.systems else "",
+            "audio_only_crn": ' --systems "audio_only_crn"' if args.systems else "",
+            "eg_vav_tcn": ' --systems "eg_vav_tcn"' if args.systems else "",
+        }
+
+
+def test_the_stage_hands_its_device_on(args):
+    args.device = "cuda:1"
+    assert {job.device for job in plan_jobs(args, ScoreConf(), [])} == {"cuda:1"}
+
+
+def test_a_mel_estimate_is_drawn_beside_clean_and_noisy(mixed, tmp_path, monkeypatch):
+    """TCN-AE, which hears babble alone and makes no waveform."""
+    work, drawn = tmp_path / "work", []
+    shutil.copytree(mixed, work)
+    utts = sorted(read_datadir(work / "data/test"))
+    write_store(work / "dump/video_feats/test", {utt: np.ones((30, 512), np.float32) for utt in utts})
+    trained(work, "ae_tcn", load_system("ae_tcn", "tiny").model)
+    draw = figures.spectrogram_panels
+    monkeypatch.setattr(figures, "spectrogram_panels", lambda panels, **how: (drawn.append(panels), draw(panels))[1])
+    assert score.main([f"--work-dir={work}", "--systems=ae_tcn audio_only_crn", "--set=score.oracle=false"]) == 0
+    ((clean, noisy, estimate),) = drawn
+    assert (clean[0], noisy[0], estimate[0]) == ("clean", "noisy", "TCN-AE, mel estimate")
+    assert clean[1].shape == noisy[1].shape == estimate[1].shape == (80, 80)  # 20 pictures, four frames each
+    assert 0 < estimate[1].mean() < noisy[1].mean()  # a mask in 0..1, times the noisy magnitudes
+    assert (work / "figures/toy-none/spectrograms_mel.png").exists()
+    assert f"*Utterance {utts[0]}, babble at -5 dB: mel magnitudes (synthetic)*" in (work / "RESULTS.md").read_text()
+
+
+def test_dropped_clips_are_counted(mixed, tmp_path):
+    """Shares are of the split; where nothing was dropped the text is as ever."""
+    work = tmp_path / "work"
+    shutil.copytree(mixed, work)
+    ids = {split: sorted(read_datadir(work / "data" / split)) for split in ("train", "valid", "test")}
+    write_json(work / "data/splits.json", {"protocol": "toy", "synthetic": True, **ids})
+    assert run(work) == 0
+    assert "Utterances: 12 train, 8 valid, 8 test. Natural" in (work / "RESULTS.md").read_text()
+    before = read_csv(work / "results.csv")
+    write_json(work / "data/splits.json", {"protocol": "toy", "synthetic": True, **ids, "test": [*ids["test"], "s7-x"]})
+    assert run(work) == 0
+    text = (work / "RESULTS.md").read_text()
+    assert "8 valid, 9 test, of which 1 dropped: see `failed.tsv` in `dump/video` and `dump/audio`. Natural" in text
+    assert " 8/9 |" in text and " 8/8 |" not in text
+    after = read_csv(work / "results.csv")
+    assert {row["total"] for row in before} == {"8"}
+    assert after == [{**row, "total": "9"} for row in before]
 
 
 def test_no_stage_waits_for_torch_before_it_has_work_for_it():
@@ -183,7 +399,7 @@ def test_a_bad_utterance_is_listed_and_the_others_are_scored(mixed, tmp_path, ca
     work = tmp_path / "work"
     shutil.copytree(mixed, work)
     (bad,) = break_rows(work, 1)
-    assert score.main([f"--work-dir={work}"]) == 0  # one of eight
+    assert run(work) == 0  # one of eight
     said = capsys.readouterr().out
     assert f"unprocessed on natural_-5dB: 1 of 8 not scored (first: AvsrError: {work}" in said
     total = sum(len(read_scores(path).utts) for path in work.glob("exp/*/seed0/*/scores.tsv"))
@@ -200,7 +416,7 @@ def test_a_bad_utterance_is_listed_and_the_others_are_scored(mixed, tmp_path, ca
         ("own_-5dB", "8", "8"),
     }
     for _ in range(2):  # the second time all is done before, and it is as bad
-        assert score.main([f"--work-dir={work}", "--max-fail-rate=0"]) == 3
+        assert run(work, "--max-fail-rate=0") == 3
         said = capsys.readouterr()
         assert "1 of 8 utterances failed, more than --max-fail-rate 0: see" in said.err
         assert f"score: 0 ok, {bad_ones} failed, {total - bad_ones} skipped" in said.out
@@ -210,7 +426,7 @@ def test_too_many_bad_utterances_end_the_stage_without_a_page(mixed, tmp_path, c
     work = tmp_path / "work"
     shutil.copytree(mixed, work)
     break_rows(work, 2)
-    assert score.main([f"--work-dir={work}"]) == 3
+    assert run(work) == 3
     assert capsys.readouterr().err.count("\n") == 1 and not (work / "RESULTS.md").exists()
-    assert score.main([f"--work-dir={work}", "--max-fail-rate=0.25"]) == 0
+    assert run(work, "--max-fail-rate=0.25") == 0
     assert (work / "RESULTS.md").exists()

@@ -1,0 +1,62 @@
+"""Which scores of a work folder are of the checkpoints, data and settings that are there now: RESULTS.md has no other.
+
+A row of an earlier run stays (a checkpoint's own row, a system that --systems leaves out today) as long as the tables,
+stores and noise lists are those that it was scored on, and the training that it names is finished and still there.
+"""
+
+import json
+import logging
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from avsr.models.registry import KINDS
+from avsr.scoring.report import checkpoint_digest
+from avsr.scoring.results import Provenance, Results
+from avsr.stages.score_jobs import WORDS, ScoreJob, data_digest
+from avsr.training.folder import RunFolder
+
+log = logging.getLogger("avsr")
+
+
+def read_current(work_dir: Path, conf: Any, protocol: str, preset: str) -> Results:
+    """The scores of this protocol and preset that still hold; what is left out is said. `conf`: section `score:`."""
+    data, best = lru_cache(None)(data_digest), lru_cache(None)(finished_digest)
+    old: dict[Path, list[str]] = {}
+
+    def holds(path: Path, provenance: Provenance) -> bool:
+        row, seed, test_set = path.parts[-4:-1]
+        how = (conf.recon, conf.beam, conf.length_penalty, data(work_dir, test_set))
+        jobs = [ScoreJob(row, kind, int(seed.removeprefix("seed")), test_set, work_dir, None, provenance, *how)
+                for kind in {*KINDS.values(), row}]  # fmt: skip
+        kept = any(job.done(pesq) for job in jobs for pesq in (True, False))
+        if provenance.checkpoint and "@" not in row:
+            kept = kept and best(work_dir / "exp" / jobs[0].system / seed) == provenance.checkpoint_digest
+        if not kept:
+            old.setdefault(path.parents[1], []).append(test_set)
+        return kept
+
+    results = Results.read(work_dir / "exp", protocol, preset, holds)
+    for folder, sets in old.items():
+        log.warning("%s: scored with another checkpoint, other data or settings than are there now; left out of "
+                    "RESULTS.md: %s", folder, ", ".join(sets))  # fmt: skip
+    split = _split(work_dir)
+    return Results({
+        (system, test_set): {
+            seed: one if test_set == WORDS else replace(one, dropped=tuple(sorted(split - {*one.utts})))
+            for seed, one in by_seed.items()
+        }
+        for (system, test_set), by_seed in results.scores.items()
+    })  # fmt: skip
+
+
+def _split(work_dir: Path) -> set[str]:
+    """The utterances of the test split as stage 1 has made it: shares are of all of them."""
+    return {*json.loads((work_dir / "data" / "splits.json").read_text(encoding="utf-8"))["test"]}
+
+
+def finished_digest(folder: Path) -> str | None:
+    """The digest of a finished training's best checkpoint; None of one that is not finished."""
+    run = RunFolder(folder)
+    return checkpoint_digest(run.best) if run.done.exists() and run.best.exists() else None
