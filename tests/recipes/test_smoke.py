@@ -76,7 +76,7 @@ def test_a_checkpoint_gets_its_own_row(root, mini):
 def test_a_stage_without_its_input_names_the_file_and_the_stage(root, tmp_path):
     done = run(root, "--preset", "smoke", "--work-dir", tmp_path, "--stage", 6, "--stop-stage", 6)
     assert done.returncode == 1
-    assert done.stderr.count("\n") == 1 and "stage 3 (extract) makes it" in done.stderr, done.stderr
+    assert done.stderr.count("\n") == 1 and "stage 2 (crop) makes it" in done.stderr, done.stderr
 
 
 @pytest.fixture(scope="module")
