@@ -92,7 +92,8 @@ def run_python(command, folder):
         done = call([*words[:3], "--help"])
         assert done.returncode == 0 and all(option in done.stdout for option in words[3:]), done.stderr
         return
-    write_clip(folder / "clip.mp4", np.full((25, 48, 64, 3), 90, np.uint8), codec="mpeg4", sound=tone(1.0, 44100))
+    shades = np.tile(np.arange(64, dtype=np.uint8)[:, None] * 3, (25, 48, 1, 3))  # an even picture is grey rubbish
+    write_clip(folder / "clip.mp4", shades, codec="mpeg4", sound=tone(1.0, 44100))
     rows = [Utterance(utt, "s1", "BIN BLUE", folder / "clip.mp4", None, 1.0, sex="m") for utt in ("s1-a", "s1-b")]
     write_datadir(folder / "train", rows)
     done = call([str(folder / "train") if word == "egs/mini/data/train" else word for word in words])

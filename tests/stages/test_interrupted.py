@@ -111,7 +111,7 @@ def whole(work):
 def train_here(work):
     """The training that stage 6 starts in a process of its own, in this one."""
     conf = config.load_section(TrainStageConf, [work / "recipe.yaml"], "enhance")
-    (system,) = selected(conf, None, "enhance")
+    (system,) = selected(conf, conf.systems, "enhance")
     train_one(**plan(system, conf, work, 0, "cpu", inputs_of(system, conf, work, 0)).args)
 
 
