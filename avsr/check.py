@@ -14,10 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from avsr.corpora.grid import DURATION
-from avsr.errors import AvsrError, UtteranceError
+from avsr.errors import UtteranceError
 from avsr.features.frames import MAX_APART, SAMPLE_RATE
 from avsr.parallel import progress
-from avsr.storage.datadir import check_id
+from avsr.storage.datadir import scan_table
 
 TABLES = ("text", "wav.scp", "utt2spk", "utt2dur")
 OPTIONAL = ("video.scp", "spk2gender")
@@ -40,30 +40,12 @@ def collect_table(path: Path, required: bool = True) -> tuple[dict[str, str] | N
 
     Lines without a usable id are left out; an entry of an .scp that names no file is kept as an empty one.
     """
-    table: dict[str, str] = {}
-    previous, faults = "", []
+    faults: list[str] = []
     lines = _lines(path, faults, required)
     if lines is None:
         return None, faults
-    for number, line in lines:
-        where = f"{path} line {number}: "
-        utt, _, rest = line.partition(" ")
-        try:
-            check_id(utt, where)
-        except AvsrError as error:
-            faults.append(str(error))
-            continue
-        if utt in table:
-            faults.append(f"{where}{utt} is doubled; each id stands once")
-            continue
-        if utt < previous:
-            faults.append(f"{where}{utt} is out of order; sort with LC_ALL=C sort")
-        table[utt], previous = rest.strip(), utt
-        if path.suffix == ".scp" and ("|" in rest or not rest.strip()):
-            what = "has a pipe; commands are refused, name a file" if "|" in rest else "names no file"
-            faults.append(f"{where}{utt} {what}")
-            table[utt] = ""
-    return table, faults
+    table, wrong = scan_table(path, lines)
+    return table, faults + wrong
 
 
 def collect(folder: Path) -> tuple[Tables, list[str]]:

@@ -130,20 +130,36 @@ def read_table(path: Path, required: bool = True) -> dict[str, str]:
     path = Path(path)
     if not required and not path.exists():
         return {}
-    lines = _lines(path)
-    table: dict[str, str] = {}
-    previous = ""
-    for number, line in enumerate(lines, 1):
-        utt, _, rest = line.partition(" ")
-        check_id(utt, where=f"{path} line {number}: ")
-        if utt in table:
-            raise AvsrError(f"{path} line {number}: {utt} is doubled; each id stands once")
-        if utt < previous:
-            raise AvsrError(f"{path} line {number}: {utt} is out of order; sort with LC_ALL=C sort")
-        if path.suffix == ".scp" and "|" in rest:
-            raise AvsrError(f"{path} line {number}: {utt} has a pipe; commands are refused, name a file")
-        table[utt], previous = rest.strip(), utt
+    table, faults = scan_table(path, enumerate(_lines(path), 1))
+    if faults:
+        raise AvsrError(faults[0])
     return table
+
+
+def scan_table(path: Path, lines: Iterable[tuple[int, str]]) -> tuple[dict[str, str], list[str]]:
+    """The table that numbered lines make, and all that is wrong with them. Lines without a usable id are left out, the
+    entry of a pipe is empty."""
+    table: dict[str, str] = {}
+    previous, faults = "", []
+    for number, line in lines:
+        where = f"{path} line {number}: "
+        utt, _, rest = line.partition(" ")
+        try:
+            check_id(utt, where)
+        except AvsrError as error:
+            faults.append(str(error))
+            continue
+        if utt in table:
+            faults.append(f"{where}{utt} is doubled; each id stands once")
+            continue
+        if utt < previous:
+            faults.append(f"{where}{utt} is out of order; sort with LC_ALL=C sort")
+        table[utt], previous = rest.strip(), utt
+        if path.suffix == ".scp" and ("|" in rest or not rest.strip()):
+            what = "has a pipe; commands are refused, name a file" if "|" in rest else "names no file"
+            faults.append(f"{where}{utt} {what}")
+            table[utt] = ""
+    return table, faults
 
 
 def read_ctm(path: Path) -> Mapping[str, tuple[tuple[float, float, str], ...]]:
