@@ -1,4 +1,4 @@
-"""The temporal block of a 1-D residual network (AE-MSR figure 3b, Table 6 a, b, f).
+"""The temporal blocks of a 1-D residual network (AE-MSR figure 3b, Table 6 a, b, f).
 
 Legend: b batch, t time, c channels.
 """
@@ -30,3 +30,22 @@ class ResConv(nn.Module):
         y_btc = self.pointwise(self.depthwise(x_bct).transpose(1, 2))
         y_btc = self.norm(y_btc, lengths_b // self.stride).relu() + self.project(self.pool(x_bct).transpose(1, 2))
         return y_btc * valid_mask(lengths_b // self.stride, y_btc.shape[1]).unsqueeze(-1)
+
+
+class ResUp(nn.Module):
+    """ReLU(BN(transposed convolution)) + nearest neighbour, kernel 5: twice the frame rate, (b, t, c) -> (b, 2t, c).
+
+    The convolution is a full one: of figure 3 only those that do not up-sample are separable. The authors' code takes
+    the transposed convolution itself as the skip; the figure names an up-sampling.
+    """
+
+    def __init__(self, channels: int, kernel: int = 5):
+        super().__init__()
+        self.conv = nn.ConvTranspose1d(channels, channels, kernel, 2, padding=kernel // 2, output_padding=1)
+        self.norm = MaskedBatchNorm1d(channels)
+
+    def forward(self, x_btc: Tensor, lengths_b: Tensor) -> Tensor:
+        """`lengths_b`: real frames of x; the output has twice as many and is zero in its padding."""
+        x_btc = x_btc * valid_mask(lengths_b, x_btc.shape[1]).unsqueeze(-1)
+        y_btc = self.norm(self.conv(x_btc.transpose(1, 2)).transpose(1, 2), 2 * lengths_b)
+        return y_btc.relu() + x_btc.repeat_interleave(2, dim=1)

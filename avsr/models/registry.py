@@ -16,6 +16,7 @@ TYPES = {
     "ae": "avsr.models.enhancement.ae:Ae",
     "p3d50": "avsr.models.lipreading.word_classifier:WordClassifier",
     "eg_seq2seq": "avsr.models.recognition.eg_seq2seq:EgSeq2Seq",
+    "tm_seq2seq": "avsr.models.recognition.tm_seq2seq:TmSeq2Seq",
     "joint": "avsr.models.recognition.joint:Joint",
 }
 
@@ -26,6 +27,7 @@ KINDS = {
     "ae": "enhance",
     "p3d50": "lipread",
     "eg_seq2seq": "recognise",
+    "tm_seq2seq": "recognise",
     "joint": "joint",
 }
 
@@ -36,6 +38,7 @@ VIDEO = {
     "ae": "feats",
     "p3d50": "crop112",
     "eg_seq2seq": "feats",
+    "tm_seq2seq": "feats",
     "joint": "feats",
 }
 

@@ -1,11 +1,12 @@
-"""TCN-AE: sizes, shapes, the mask's promises, padding, and that it learns."""
+"""1DRN-AE and TCN-AE: sizes, shapes, the mask's promises, padding, and that it learns."""
 
 import pytest
 import torch
 
-from avsr.models.enhancement.ae import Ae, AeConf, AudioStream, VideoStream
+from avsr.models.enhancement.ae import Ae, AeConf
 
-TINY = AeConf(hidden=96, stream=64, units=128, fc=128)
+STREAMS = ["1drn", "tcn"]
+TINY = {"hidden": 96, "stream": 64, "units": 128, "fc": 128}
 
 
 def count(module: torch.nn.Module) -> int:
@@ -23,22 +24,25 @@ def example(frames: list[int], seed: int = 1) -> tuple[torch.Tensor, torch.Tenso
 
 def test_numbers_of_parameters():
     with torch.device("meta"):
-        assert count(Ae(AeConf())) == 19_504_512
-        assert count(AudioStream(AeConf())) == 5_048_936
-        assert count(VideoStream(AeConf())) == 11_770_456
+        tcn, res = Ae(AeConf()), Ae(AeConf(streams="1drn", hidden=1536))
+        assert (count(tcn), count(tcn.audio), count(tcn.video)) == (19_504_512, 5_048_936, 11_770_456)
+        assert (count(res), count(res.audio), count(res.video)) == (56_445_632, 12_375_808, 41_384_704)
         assert round(count(Ae(AeConf(bidirectional=False))) / 1e6, 2) == 19.64
+        assert round(count(Ae(AeConf(streams="1drn", hidden=1536, bidirectional=False))) / 1e6, 2) == 56.58
 
 
+@pytest.mark.parametrize("streams", STREAMS)
 @pytest.mark.parametrize("frames", [1, 4, 29, 75])
-def test_four_mel_frames_a_video_frame(frames):
-    model = Ae(TINY).eval()
+def test_four_mel_frames_a_video_frame(frames, streams):
+    model = Ae(AeConf(streams=streams, **TINY)).eval()
     noisy, _, video, lengths = example([frames])
     with torch.no_grad():
         assert model.estimate(noisy, video, lengths).shape == (1, 4 * frames, 80)
 
 
-def test_mask_lies_between_0_and_1_and_only_takes_away():
-    model = Ae(TINY).eval()
+@pytest.mark.parametrize("streams", STREAMS)
+def test_mask_lies_between_0_and_1_and_only_takes_away(streams):
+    model = Ae(AeConf(streams=streams, **TINY)).eval()
     noisy, _, video, lengths = example([9, 9])
     with torch.no_grad():
         mask, estimate = model.mask(noisy, video, lengths), model.estimate(noisy, video, lengths)
@@ -48,7 +52,10 @@ def test_mask_lies_between_0_and_1_and_only_takes_away():
     assert 0.65 < mask.mean() < 0.8  # starts at sigmoid(1), not dark
 
 
-@pytest.mark.parametrize("options", [{}, {"bidirectional": False, "cell": "gru", "input_transform": "cbrt"}])
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"streams": "1drn"}, {"bidirectional": False, "cell": "gru", "input_transform": "cbrt"}],
+)
 def test_padding_changes_nothing(options):
     model = Ae(AeConf(hidden=16, stream=16, units=16, fc=16, **options)).eval()
     noisy, clean, video, lengths = example([9, 5])
@@ -77,13 +84,14 @@ def test_loss_is_the_absolute_error_in_its_domain(domain):
     torch.testing.assert_close(total, (of[domain](estimate) - of[domain](clean)).abs().sum())
 
 
-def test_learns_eight_clips_to_under_30_percent_of_the_noisy_error():
+@pytest.mark.parametrize("streams", STREAMS)
+def test_learns_eight_clips_to_under_30_percent_of_the_noisy_error(streams):
     torch.manual_seed(3)
     noisy, clean, video, lengths = example([6] * 8)
     # Sparse clean speech: what is noise alone can be masked, which leaves a floor far under the target.
     clean = clean * (torch.rand_like(clean) < 0.3)
     noisy = clean + torch.rand_like(clean) * (clean == 0)
-    model = Ae(AeConf(hidden=64, stream=64, units=64, fc=128, dropout=0.0)).train()
+    model = Ae(AeConf(streams=streams, hidden=64, stream=64, units=64, fc=128, dropout=0.0)).train()
     model.fit_statistics([{"noisy_mel": noisy, "frames": lengths}])
     optimiser = torch.optim.Adam(model.parameters(), 3e-3)
     floor = (noisy - clean).abs().mean()

@@ -1,6 +1,6 @@
-"""TCN-AE: the audio enhancement sub-network of AE-MSR (Xu et al. 2020, section 3.1, Table 6 c, d, e).
+"""1DRN-AE and TCN-AE: the audio enhancement sub-networks of AE-MSR (Xu et al. 2020, section 3.1, Table 6 a to e).
 
-It predicts a mask for the noisy mel magnitude from that magnitude and lip features. Two streams bring both to the
+One predicts a mask for the noisy mel magnitude from that magnitude and lip features. Two streams bring both to the
 audio's rate; an EleAtt-GRU and fully connected layers fuse them.
 Legend: b batch, t time (video frames, or mel frames: 4 to one), f mel bins, d feature, c channels.
 """
@@ -15,13 +15,14 @@ from torch import Tensor, nn
 from avsr.layers.eleatt_gru import Cell, EleAttGRU
 from avsr.layers.masking import valid_mask
 from avsr.layers.mel_input import FLOOR, MelInput, Transform
-from avsr.layers.tcn import Tcn, TcnUp
+from avsr.models.enhancement.ae_streams import ResAudio, ResVideo, TcnAudio, TcnVideo
 
 
 @dataclass(frozen=True)
 class AeConf:
-    """The defaults are the paper's TCN-AE."""
+    """The defaults are the paper's TCN-AE; its 1DRN-AE has streams 1drn and hidden 1536."""
 
+    streams: Literal["1drn", "tcn"] = "tcn"  # 1-D residual networks, or temporal convolutional networks
     mels: int = 80
     video: int = 512  # width of the lip features
     hidden: int = 520  # channels of the streams
@@ -37,35 +38,6 @@ class AeConf:
     mask_bias: float = 1.0  # the mask starts at sigmoid(1) = 0.73, not dark
 
 
-class AudioStream(nn.Module):
-    """(b, 4t, f) -> (b, 4t, stream), Table 6 c."""
-
-    def __init__(self, conf: AeConf):
-        super().__init__()
-        self.fc_in, self.fc_out = nn.Linear(conf.mels, conf.hidden), nn.Linear(conf.hidden, conf.stream)
-        self.tcn = Tcn(conf.hidden, dropout=conf.dropout)
-
-    def forward(self, x_btf: Tensor) -> Tensor:
-        return self.fc_out(self.tcn(self.fc_in(x_btf).transpose(1, 2)).transpose(1, 2))
-
-
-class VideoStream(nn.Module):
-    """(b, t, d) -> (b, 4t, stream), Table 6 d. The table's T for its second TCN row can only be 2T."""
-
-    def __init__(self, conf: AeConf):
-        super().__init__()
-        self.fc_in, self.fc_out = nn.Linear(conf.video, conf.hidden), nn.Linear(conf.hidden, conf.stream)
-        self.tcns = nn.ModuleList(Tcn(conf.hidden, dropout=conf.dropout) for _ in range(2))
-        self.ups = nn.ModuleList(TcnUp(conf.hidden) for _ in range(2))
-
-    def forward(self, x_btd: Tensor, frames_b: Tensor) -> Tensor:
-        x_bct = self.fc_in(x_btd).transpose(1, 2)
-        for rate, (tcn, up) in enumerate(zip(self.tcns, self.ups, strict=True), start=1):
-            x_bct = tcn(x_bct)
-            x_bct = up(x_bct * valid_mask(rate * frames_b, x_bct.shape[2]).unsqueeze(1))
-        return self.fc_out(x_bct.transpose(1, 2))
-
-
 class Ae(nn.Module):
     """Mel magnitudes are linear and non-negative everywhere; only the networks' input passes the transform."""
 
@@ -76,7 +48,12 @@ class Ae(nn.Module):
         super().__init__()
         self.conf = conf
         self.mel_input = MelInput(conf.mels, conf.input_transform)
-        self.audio, self.video = AudioStream(conf), VideoStream(conf)
+        widths = (conf.hidden, conf.stream)
+        if conf.streams == "tcn":
+            self.audio = TcnAudio(conf.mels, *widths, conf.dropout)
+            self.video = TcnVideo(conf.video, *widths, conf.dropout)
+        else:
+            self.audio, self.video = ResAudio(conf.mels, *widths), ResVideo(conf.video, *widths)
         units = conf.units // 2 if conf.bidirectional else conf.units
         self.fusion = EleAttGRU(2 * conf.stream, units, bidirectional=conf.bidirectional, cell=conf.cell)
         # The text says two layers with a sigmoid, Table 6 e has three: the sigmoid is the last one's.
@@ -91,7 +68,7 @@ class Ae(nn.Module):
 
     def mask(self, noisy_btf: Tensor, video: Tensor, frames_b: Tensor) -> Tensor:
         """Noisy magnitude (b, 4t, f), lip features (b, t, d), video frames of each clip -> mask in (0, 1)."""
-        both_btd = torch.cat([self.audio(self.mel_input(noisy_btf)), self.video(video, frames_b)], dim=-1)
+        both_btd = torch.cat([self.audio(self.mel_input(noisy_btf), frames_b), self.video(video, frames_b)], dim=-1)
         h_btd, _ = self.fusion(both_btd, 4 * frames_b)
         h_btd = self.dropout(self.fc1(h_btd).relu())
         h_btd = self.dropout(self.fc2(h_btd).relu())

@@ -7,9 +7,9 @@ Legend: b utterance, t time, f mel bins, d feature, e memory width, k modality, 
 n hypotheses (b * j, those of an utterance together), v classes.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -18,19 +18,14 @@ from avsr.errors import UsageError
 from avsr.layers.attention import LuongAttention, StackedEmbedding, StackedLinear
 from avsr.layers.eleatt_gru import Cell, EleAttCell, EleAttGRU
 from avsr.layers.masking import valid_mask
-from avsr.layers.mel_input import MelInput, Transform
 from avsr.layers.temporal_conv import ResConv
-from avsr.text import BOS, PAD
+from avsr.models.recognition.seq2seq import Seq2Seq, Seq2SeqConf, after_bos, chosen_rows, withheld
 
 
 @dataclass(frozen=True)
-class EgConf:
+class EgConf(Seq2SeqConf):
     """The defaults are the paper's EG-seq2seq AV."""
 
-    modality: Literal["a", "v", "av"] = "av"
-    mels: int = 80
-    video: int = 512  # width of the lip features
-    classes: int = 41
     conv: int = 1536  # channels of the audio encoder's temporal convolutions
     audio_fc: int = 512
     units: int = 128  # of every EleAtt-GRU, for each direction
@@ -38,17 +33,10 @@ class EgConf:
     # false: each modality's decoder layer reads the characters through vectors of its own, so that layers trained apart
     # fit together (start_from). The paper's layers share them.
     share_embedding: bool = True
-    dropout: float = 0.1
     cell: Cell = "eleatt"
     # The paper never says bidirectional; all encoders of the authors' code are. false is the literal reading.
     bidirectional: bool = True
-    input_transform: Transform = "log_cmvn"  # none is the paper's
-    label_smoothing: float = 0.1  # the paper names it without a value
     attention_scale: bool = False  # true: scores are divided by the square root of `units`; the authors' are not
-    # Share of training utterances of which one modality, either, is withheld: from few hours of speech a network of two
-    # learns to use one alone. The papers have none.
-    modality_dropout: float = 0.0
-    scheduled_sampling: float = 0.0  # share of decoder inputs taken from the model; 0 is the paper's teacher forcing
 
 
 class Memory(NamedTuple):
@@ -153,32 +141,21 @@ class Decoder(nn.Module):
         return self.output(self.dropout(joint_lbu)).transpose(0, 1), torch.cat(weights, dim=2)
 
 
-class EgSeq2Seq(nn.Module):
-    """Recogniser interface: loss, encode, start, step, select, fit_statistics. Mel magnitudes are linear."""
+class EgSeq2Seq(Seq2Seq):
+    """The recogniser of the interface `Seq2Seq`."""
 
     Conf = EgConf
-    mel_set = "mel_htk"
 
     def __init__(self, conf: EgConf):
-        super().__init__()
-        self.conf = conf
-        self.audio_input = "a" in conf.modality
-        self.video_input = "feats" if "v" in conf.modality else None
+        super().__init__(conf)
         if self.audio_input:
-            self.mel_input = MelInput(conf.mels, conf.input_transform)
             self.audio = AudioEncoder(conf)
         if self.video_input:
             self.video = EleAttGRU(conf.video, conf.units, 2, conf.bidirectional, conf.cell, conf.dropout)
         memory = conf.units * (2 if conf.bidirectional else 1)
         self.decoder = Decoder(conf, len(conf.modality), memory)
 
-    def fit_statistics(self, batches: Iterable[dict]) -> None:
-        """Sets the input transform's statistics from training batches (their `noisy_mel` and `frames`)."""
-        if self.audio_input:
-            self.mel_input.fit(batches)
-
     def encode(self, mel_btf: Tensor | None, feats_btd: Tensor | None, frames_b: Tensor) -> Memory:
-        """Mel magnitude (b, 4t, f), lip features (b, t, d), each None where it is no input; video frames (b,)."""
         encoded = []
         if self.audio_input:
             encoded.append(self.audio(self.mel_input(mel_btf), frames_b))
@@ -189,9 +166,26 @@ class EgSeq2Seq(nn.Module):
         with torch.autocast(frames_b.device.type, enabled=False):
             return self.decoder.layers.memory(encoded, frames_b)
 
+    def logits(self, inputs_bl: Tensor, memory: Memory) -> Tensor:
+        with torch.autocast(inputs_bl.device.type, enabled=False):
+            return self.decoder(inputs_bl, memory)[0]
+
+    def attention(self, memory: Memory, tokens_bl: Tensor) -> Tensor:
+        return self.decoder(after_bos(tokens_bl), memory)[1]
+
     def start(self, memory: Memory) -> State:
-        """The state before BOS, one hypothesis an utterance."""
         return self.decoder.start(memory)
+
+    def step(self, tokens_n: Tensor, state: State) -> tuple[Tensor, State]:
+        with torch.autocast(tokens_n.device.type, enabled=False):
+            return self.decoder.step(tokens_n, state)
+
+    def select(self, state: State, index_n: Tensor) -> State:
+        memory = state.memory
+        rows, utterance_n = chosen_rows(state.utterance[index_n], memory.keys.shape[1])
+        if rows is not None:
+            memory = Memory(memory.keys[:, rows], memory.penalty[rows], memory.start[:, rows])
+        return State(memory, state.h[:, index_n], state.c[:, index_n], state.joint[:, index_n], utterance_n)
 
     @torch.no_grad()
     def start_from(self, audio: Mapping[str, Tensor], video: Mapping[str, Tensor]) -> None:
@@ -218,75 +212,9 @@ class EgSeq2Seq(nn.Module):
                 raise UsageError(f"start_from: {name} does not fit; train the recognisers with the same preset")
             own.copy_(weights)
 
-    def step(self, tokens_n: Tensor, state: State) -> tuple[Tensor, State]:
-        """Previous tokens (BOS at first) -> log-probabilities of the next (n, v) and the state behind them."""
-        with torch.autocast(tokens_n.device.type, enabled=False):
-            return self.decoder.step(tokens_n, state)
-
-    def select(self, state: State, index_n: Tensor) -> State:
-        """The chosen hypotheses. Those of an utterance must stay together, equally many of each."""
-        memory, utterance_n = state.memory, state.utterance[index_n]
-        rows = torch.unique_consecutive(utterance_n)
-        if len(rows) < memory.keys.shape[1]:
-            memory = Memory(memory.keys[:, rows], memory.penalty[rows], memory.start[:, rows])
-            utterance_n = torch.searchsorted(rows, utterance_n)
-        return State(memory, state.h[:, index_n], state.c[:, index_n], state.joint[:, index_n], utterance_n)
-
-    def attention(self, memory: Memory, tokens_bl: Tensor) -> Tensor:
-        """Attention weights (k, b, l, t) while the given tokens are written; modalities in the order audio, video."""
-        return self.decoder(_inputs(tokens_bl), memory)[1]
-
-    def loss(
-        self,
-        mel_btf: Tensor | None,
-        feats_btd: Tensor | None,
-        frames_b: Tensor,
-        tokens_bl: Tensor,
-        token_lengths_b: Tensor,
-    ) -> tuple[Tensor, Tensor]:
-        """Sum of the cross-entropies of the real tokens (each ends with EOS) and their number.
-
-        Label smoothing spreads its mass over all classes but PAD.
-        """
-        memory = self.encode(mel_btf, feats_btd, frames_b)
-        with torch.autocast(frames_b.device.type, enabled=False):
-            inputs_bl = _inputs(tokens_bl)
-            if self.training and self.conf.scheduled_sampling > 0:
-                inputs_bl = self._sampled_inputs(inputs_bl, memory)
-            log_probs_blv = self.decoder(inputs_bl, memory)[0].log_softmax(dim=-1)
-        gold_bl = log_probs_blv.gather(2, tokens_bl.unsqueeze(2)).squeeze(2)
-        others_bl = (log_probs_blv.sum(dim=2) - log_probs_blv[..., PAD]) / (self.conf.classes - 1)
-        smoothing = self.conf.label_smoothing
-        loss_bl = -(1 - smoothing) * gold_bl - smoothing * others_bl
-        return (loss_bl * valid_mask(token_lengths_b, tokens_bl.shape[1])).sum(), token_lengths_b.sum()
-
-    @torch.no_grad()
-    def _sampled_inputs(self, inputs_bl: Tensor, memory: Memory) -> Tensor:
-        """Scheduled sampling (Bengio et al. 2015): some inputs are draws from the model's own prediction.
-
-        No gradient passes through a draw, so they are made beforehand and the loss then takes them as given.
-        """
-        state, inputs = self.decoder.start(memory), [inputs_bl[:, 0]]
-        swap_bl = torch.rand(inputs_bl.shape, device=inputs_bl.device) < self.conf.scheduled_sampling
-        for number in range(1, inputs_bl.shape[1]):
-            log_probs_bv, state = self.decoder.step(inputs[-1], state)
-            drawn_b = torch.multinomial(log_probs_bv.exp(), 1).squeeze(1)
-            inputs.append(torch.where(swap_bl[:, number], drawn_b, inputs_bl[:, number]))
-        return torch.stack(inputs, dim=1)
-
 
 def withhold(encoded: list[tuple[Tensor, Tensor]], share: float) -> list[tuple[Tensor, Tensor]]:
     """Zeroes one modality's outputs (b, t, e) and final states (b, e) in a random `share` of the utterances."""
-    outputs = encoded[0][0]
-    dropped_b = torch.rand(len(outputs), device=outputs.device) < share
-    which_b = torch.randint(len(encoded), (len(outputs),), device=outputs.device)
-    kept = []
-    for number, (outputs_bte, final_be) in enumerate(encoded):
-        keep_b1 = (~dropped_b | (which_b != number)).unsqueeze(1)
-        kept.append((outputs_bte * keep_b1.unsqueeze(2), final_be * keep_b1))
-    return kept
-
-
-def _inputs(tokens_bl: Tensor) -> Tensor:
-    """BOS, then all tokens but the last."""
-    return torch.nn.functional.pad(tokens_bl[:, :-1], (1, 0), value=BOS)
+    keep_kb = ~withheld(len(encoded[0][0]), share, encoded[0][0].device)
+    pairs = zip(encoded, keep_kb, strict=True)
+    return [(x_bte * keep_b[:, None, None], h_be * keep_b[:, None]) for (x_bte, h_be), keep_b in pairs]
