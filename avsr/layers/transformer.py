@@ -71,16 +71,17 @@ class EncoderLayer(nn.Module):
         return self.norms[1](x_btd + self.dropout(self.feed_forward(x_btd)))
 
 
-class Encoder(nn.ModuleList):
+class Encoder(nn.Module):
     """`layers` encoder layers over inputs with positions added: (b, t, d)."""
 
     def __init__(self, layers: int, width: int, heads: int, hidden: int, dropout: float):
-        super().__init__(EncoderLayer(width, heads, hidden, dropout) for _ in range(layers))
+        super().__init__()
+        self.layers = nn.ModuleList(EncoderLayer(width, heads, hidden, dropout) for _ in range(layers))
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x_btd: Tensor, mask_b11t: Tensor) -> Tensor:
         x_btd = self.dropout(x_btd + positions(x_btd.shape[1], x_btd.shape[2], x_btd))
-        for layer in self:
+        for layer in self.layers:
             x_btd = layer(x_btd, mask_b11t)
         return x_btd
 

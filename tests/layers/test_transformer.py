@@ -128,6 +128,6 @@ def test_encoder_adds_positions_before_its_layers(scattered):
     x, real = inputs()
     with torch.no_grad():
         expected = x + positions(5, WIDTH, x)
-        for layer in own:
+        for layer in own.layers:
             expected = layer(expected, real[:, None, None])
         torch.testing.assert_close(own(x, real[:, None, None]), expected)
