@@ -38,7 +38,7 @@ def table(presets: Sequence[str], only: Sequence[str] = ()) -> None:
         with torch.random.fork_rng(devices=[]):
             model = build_model(system.model)
             parts = [(system.name, system.row, model, gmac_per_second(system, model))]
-            if system.kind == "lipread":  # without a back-end, as it stands frozen in front of the other systems
+            if hasattr(model, "frontend"):  # without a back-end, as it stands frozen in front of the other systems
                 cost = front_end_gmac(model.frontend)
                 parts.append((f"{system.name}, front-end", "AE-MSR section 3.1", model.frontend, cost))
         for name, row, part, cost in parts:
@@ -92,7 +92,7 @@ def random_batch(frames: Sequence[int], characters: Sequence[int]) -> dict[str, 
 def training_loss(system: System, model: nn.Module, batch: dict[str, Tensor]) -> Tensor:
     """The mean loss of a batch, as the trainer would compute it."""
     if system.kind == "lipread":
-        total, count = model.loss(batch["crop112"], batch["frames"], batch["label"], "recurrent")
+        total, count = model.loss(batch["crop112"], batch["frames"], batch["label"], model.final_head)
     elif system.kind == "enhance":
         total, count = model.loss(batch["noisy_mel"], batch["clean_mel"], _video(model, batch), batch["frames"])
     else:

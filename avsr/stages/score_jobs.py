@@ -259,7 +259,7 @@ def _words(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]:
             continue
         batch = _on(job.device, pad_batch(items))
         with torch.inference_mode():
-            logits_bn = model.logits(batch["crop112"], batch["frames"], "recurrent").cpu().numpy()
+            logits_bn = model.logits(batch["crop112"], batch["frames"], model.final_head).cpu().numpy()
         for utt, scores, label in zip(batch["utts"], logits_bn, batch["label"].tolist(), strict=True):
             rows[utt] = score_label(scores, label)
     return rows

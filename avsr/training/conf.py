@@ -50,9 +50,10 @@ class Phase:
 class TrainConf:
     """A whole training run."""
 
-    # Adam
+    optimiser: Literal["adam", "sgd"] = "adam"
     lr: float = 2e-4
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[float, float] = (0.9, 0.999)  # of Adam
+    momentum: float = 0.9  # of SGD
     weight_decay: float = 0.0  # L2, added to the gradient as Adam's paper does
     clip_norm: float | None = 5.0  # global norm of the gradient; null: no clipping
     # batches
@@ -114,7 +115,7 @@ class TrainConf:
 class WordsOptions:
     """Options of a phase of the word classifier."""
 
-    head: Literal["dense", "recurrent"] = "recurrent"  # which back-end learns
+    head: Literal["dense", "temporal", "recurrent"] = "recurrent"  # which back-end learns
 
 
 @dataclass(frozen=True)

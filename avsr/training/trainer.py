@@ -181,9 +181,11 @@ class _Run:
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         if not self.parameters:
             raise UsageError(f"phase {phase.name}: freeze leaves nothing to train")
-        self.optimiser = torch.optim.Adam(
-            self.parameters, phase.lr, betas=self.conf.betas, weight_decay=phase.weight_decay
-        )
+        options = {"lr": phase.lr, "weight_decay": phase.weight_decay}
+        if self.conf.optimiser == "adam":
+            self.optimiser = torch.optim.Adam(self.parameters, betas=self.conf.betas, **options)
+        else:
+            self.optimiser = torch.optim.SGD(self.parameters, momentum=self.conf.momentum, **options)
         self.schedule = Schedule(phase.schedule, phase.lr)
 
     def _end_phase(self) -> None:

@@ -9,7 +9,7 @@ from torch import nn
 from avsr.errors import UsageError
 from avsr.layers.masking import Packing
 from avsr.models.lipreading.p3d50 import P3D50, P3D50Conf
-from avsr.models.lipreading.word_classifier import WordClassifier, WordClassifierConf
+from avsr.models.lipreading.word_classifier import P3D50Words, P3D50WordsConf
 
 SMALL = P3D50Conf(width=0.125, input_size=32, zero_start=False)  # all blocks take part
 
@@ -25,10 +25,10 @@ def crops(seed: int, *shape: int) -> torch.Tensor:
 
 def test_numbers_of_parameters():
     with torch.device("meta"):
-        model = WordClassifier(WordClassifierConf())
+        model = P3D50Words(P3D50WordsConf())
         assert count(model.frontend) == 25_980_992
         assert count(model.dense) == 256_500
-        assert count(model.recurrent.lstm) == 2 * 2 * 4 * 256 * (512 + 256 + 2)  # two layers, two directions
+        assert count(model.recurrent.rnn) == 2 * 2 * 4 * 256 * (512 + 256 + 2)  # two layers, two directions
         assert count(model.recurrent.output) == 256_500
         assert round(count(P3D50(P3D50Conf(res5_temporal=True))) / 1e6, 2) == 28.34
 
@@ -77,7 +77,7 @@ def test_batch_statistics_leave_padding_out():
 
 @pytest.mark.parametrize("head", ["dense", "recurrent"])
 def test_word_logits_do_not_depend_on_padding(head):
-    model = WordClassifier(WordClassifierConf(SMALL, classes=7)).eval()
+    model = P3D50Words(P3D50WordsConf(SMALL, classes=7)).eval()
     batch = crops(4, 2, 6, 32, 32)
     with torch.no_grad():
         alone = model.logits(batch[1:, :4], torch.tensor([4]), head)
@@ -86,13 +86,13 @@ def test_word_logits_do_not_depend_on_padding(head):
 
 
 def test_unknown_heads_are_refused():
-    model = WordClassifier(WordClassifierConf(SMALL, classes=7)).eval()
+    model = P3D50Words(P3D50WordsConf(SMALL, classes=7)).eval()
     with pytest.raises(UsageError, match="head 'linear': the word classifier has the heads dense, recurrent"):
         model.logits(crops(4, 1, 3, 32, 32), torch.tensor([3]), "linear")
 
 
 def test_loss_is_a_sum_of_smoothed_cross_entropies():
-    model = WordClassifier(WordClassifierConf(SMALL, classes=7)).eval()
+    model = P3D50Words(P3D50WordsConf(SMALL, classes=7)).eval()
     batch, frames, labels = crops(4, 2, 3, 32, 32), torch.tensor([3, 2]), torch.tensor([2, 6])
     with torch.no_grad():
         total, number = model.loss(batch, frames, labels, "dense")
@@ -111,7 +111,7 @@ def test_blocks_start_as_their_shortcuts():
 @pytest.mark.parametrize("head", ["dense", "recurrent"])
 def test_learns_four_clips_by_heart(head):
     torch.manual_seed(5)
-    model = WordClassifier(WordClassifierConf(SMALL, classes=4, units=16, dropout=0.0)).train()
+    model = P3D50Words(P3D50WordsConf(SMALL, classes=4, units=16, dropout=0.0)).train()
     batch, frames, labels = crops(6, 4, 4, 32, 32), torch.full((4,), 4), torch.arange(4)
     optimiser = torch.optim.Adam(model.parameters(), 3e-3)
     for _ in range(25):
