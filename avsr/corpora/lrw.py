@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from avsr.errors import AvsrError
+from avsr.rng import unit
 from avsr.storage.datadir import Utterance
 
 log = logging.getLogger("avsr")
@@ -32,8 +33,9 @@ def find_root(corpus: Path) -> Path:
     return root if root.is_dir() else corpus
 
 
-def read_split(corpus: Path, split: str) -> list[Utterance]:
-    """All clips of a split (train, valid, test), sorted by word and number. Words without a clip there are said.
+def read_split(corpus: Path, split: str, most: int | None = None, seed: int = 0) -> list[Utterance]:
+    """The clips of a split (train, valid, test), of each word at most so many, chosen by the seed. Words without a
+    clip there are said.
 
     Raises AvsrError when there is no word at all."""
     root = find_root(corpus)
@@ -43,7 +45,7 @@ def read_split(corpus: Path, split: str) -> list[Utterance]:
     utterances, empty = [], []
     for folder in words:
         found = list(_clips(folder, split))
-        utterances += found
+        utterances += sorted(found, key=lambda utt: unit(seed, utt.id, "limit"))[:most]
         if not found:
             empty.append(folder.name)
     if empty:

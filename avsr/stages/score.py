@@ -90,7 +90,8 @@ def recipe_systems(args: argparse.Namespace) -> list[System]:
         for name in ("enhance", "recognise", "joint")
     }
     front = config.load_section(PretrainConf, args.config, "pretrain", args.sets)
-    pairs = [(front.system, front.preset)] + [(n, conf.preset) for conf in sections.values() for n in conf.systems]
+    pairs = [(name, front.preset) for name in front.systems]
+    pairs += [(n, conf.preset) for conf in sections.values() for n in conf.systems]
     wanted = (args.systems or "").replace(",", " ").split()
     if wanted:
         pairs = [(name, dict(pairs).get(name, "base")) for name in wanted]

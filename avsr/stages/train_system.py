@@ -40,7 +40,7 @@ BABBLE = {"natural": 0.0, "babble": 1.0, "p_speech": 0.0}  # AE-MSR section 5.1:
 # 0.9 noisy ones; the paper's literal share is 0.25. Decision: see docs/decisions.md. In recognition the phases of
 # conf/training say how many are noisy.
 NOISE = {
-    "words": NoiseConf(),
+    **dict.fromkeys(("words", "stafylakis", "petridis", "chung_mt"), NoiseConf()),  # they hear nothing
     "avse": NoiseConf(),
     "ae": NoiseConf(p_noise=0.9, **BABBLE),
     "recogniser": NoiseConf(**BABBLE),

@@ -1,0 +1,127 @@
+"""How stage 1 reads each corpus: from its folder to the utterances of every split."""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from avsr.errors import AvsrError, UsageError, UtteranceError
+from avsr.stages.shards import failed_row
+from avsr.storage.datadir import Utterance
+
+SPLITS = ("train", "valid", "test")
+OTHERS = "others"  # the data directory of competing talkers
+Found = tuple[dict[str, list[Utterance]], list[list[str]]]  # utterances of the splits, rows of failed.tsv
+
+
+@dataclass(frozen=True)
+class PrepareConf:
+    """Section `prepare:`. With a limit, only so many utterances of a split are kept, chosen by the seed."""
+
+    train: int | None = None  # mini: how many to make; grid: at most so many; null: all (mini: 600, 60, 100)
+    valid: int | None = None
+    test: int | None = None
+    others: int = 60  # one-speaker protocols: at most so many clips of each other speaker; 0: they are not heard
+
+
+def read_grid(args: argparse.Namespace, conf: PrepareConf) -> Found:
+    """GRID by --protocol, each split cut to its limit; with one speaker also the clips of the others. The second
+    value: rows of failed.tsv."""
+    from avsr.corpora import grid, splits
+    from avsr.corpora.mini import SEXES
+
+    if args.corpus_dir is None:
+        raise AvsrError("--corpus-dir is missing: give the folder of GRID (videos as <speaker>/<id>.mpg)")
+    speakers = grid.find_clips(args.corpus_dir)
+    alignments = grid.Alignments(args.corpus_dir)
+    generated = is_generated(args.corpus_dir)
+    one = args.protocol in speakers
+    if generated and not one:  # it comes with its own list of splits
+        if args.protocol != "mini":
+            known = " ".join(["mini", *speakers])
+            raise UsageError(
+                f"--protocol {args.protocol}: {args.corpus_dir} is a generated corpus; choose one of: {known}"
+            )
+        chosen = _listed(args.corpus_dir, speakers)
+    else:
+        chosen = splits.make_split(args.protocol, speakers, args.seed)
+    splits.check_split(chosen, one=one)
+    limits = {"train": conf.train, "valid": conf.valid, "test": conf.test}
+
+    failed = []
+
+    def utterances(clips: list[grid.Clip], aligned: bool = True) -> list[Utterance]:
+        made = []
+        for clip in clips:
+            try:
+                utt = grid.utterance(clip, alignments.find(clip) if aligned else None)
+            except UtteranceError as error:
+                failed.append(failed_row(clip.utt, "prepare", error))
+                continue
+            made.append(replace(utt, sex=SEXES.get(clip.speaker, "")) if generated else utt)
+        return made
+
+    found = {name: utterances(splits.shuffled(chosen[name], args.seed, "limit")[: limits[name]]) for name in SPLITS}
+    if one:  # heard, not read: no word times, so a damaged alignment of theirs costs nothing
+        others = splits.other_speakers(args.protocol, speakers, args.seed, conf.others)
+        found[OTHERS] = utterances(others, aligned=False)
+    return found, sorted(failed)
+
+
+def read_mini(args: argparse.Namespace, conf: PrepareConf) -> Found:
+    """The synthetic corpus, made first where it is not there; it lies in GRID's own layout."""
+    from avsr.corpora.mini import MiniConf, make_corpus
+
+    if args.protocol != "mini":
+        raise UsageError(f"--protocol {args.protocol}: the mini corpus has the protocol mini alone")
+    args.corpus_dir = args.corpus_dir or args.out.parent / "corpus"
+    wanted = {name: count for name in SPLITS if (count := getattr(conf, name)) is not None}
+    make_corpus(args.corpus_dir, MiniConf(**wanted), args.seed, args.nj)
+    return read_grid(args, PrepareConf())
+
+
+def is_generated(corpus: Path) -> bool:
+    """Whether a corpus in GRID's layout is a synthetic one: avsr.corpora.mini puts corpus.json there, whole or not."""
+    return (corpus / "corpus.json").exists()
+
+
+def _listed(corpus: Path, speakers: dict) -> dict:
+    from avsr.corpora.splits import check_split
+
+    path = corpus / "splits.json"
+    try:
+        lists = {name: list(json.loads(path.read_text(encoding="utf-8"))[name]) for name in SPLITS}
+    except FileNotFoundError:
+        raise AvsrError(f"{path} is missing: {corpus} was not made to its end; run the mini recipe on it") from None
+    except (ValueError, KeyError, TypeError):
+        raise AvsrError(f"{path} is damaged; delete {corpus} and run stage 1 again") from None
+    clips = {clip.utt: clip for found in speakers.values() for clip in found}
+    missing = [utt for name in SPLITS for utt in lists[name] if utt not in clips]
+    if missing:
+        raise AvsrError(f"{path} names {missing[0]}, which is not there; delete {corpus} and run stage 1 again")
+    chosen = {name: [clips[utt] for utt in lists[name]] for name in SPLITS}
+    try:
+        check_split(chosen, one=False)
+    except AvsrError as error:
+        raise AvsrError(f"{path}: {error}; delete {corpus} and run stage 1 again") from None
+    return chosen
+
+
+def read_lrw(args: argparse.Namespace, conf: PrepareConf) -> Found:
+    """LRW with its own splits; a limit keeps so many clips of each word."""
+    from avsr.corpora import lrw
+
+    if args.corpus_dir is None:
+        raise AvsrError("--corpus-dir is missing: give the folder of LRW, which holds lipread_mp4")
+    if args.protocol != "lrw":
+        raise UsageError(f"--protocol {args.protocol}: LRW has the protocol lrw alone")
+    limits = {name: getattr(conf, name) for name in SPLITS}
+    return {name: lrw.read_split(args.corpus_dir, name, limits[name], args.seed) for name in SPLITS}, []
+
+
+READERS: dict[str, Callable[[argparse.Namespace, PrepareConf], Found]] = {
+    "mini": read_mini,
+    "grid": read_grid,
+    "lrw": read_lrw,
+}
