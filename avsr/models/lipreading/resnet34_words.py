@@ -28,10 +28,10 @@ class ResNet34Words(WordClassifier):
     Conf = ResNet34WordsConf
 
     def __init__(self, conf: ResNet34WordsConf):
-        features = conf.frontend.features
+        frontend, features = ResNet34(conf.frontend), conf.frontend.features
         heads = {
             "temporal": TemporalHead(features, conf.classes),
             "recurrent": RecurrentHead(features, conf.classes, conf.units, conf.dropout, conf.cell),
         }
-        super().__init__(ResNet34(conf.frontend), heads, conf.label_smoothing)
+        super().__init__(frontend, heads, conf.label_smoothing)
         self.conf = conf

@@ -61,10 +61,10 @@ class P3D50Words(WordClassifier):
     Conf = P3D50WordsConf
 
     def __init__(self, conf: P3D50WordsConf):
-        features = conf.frontend.features
+        frontend, features = P3D50(conf.frontend), conf.frontend.features
         heads = {
             "dense": DenseHead(features, conf.classes),
             "recurrent": RecurrentHead(features, conf.classes, conf.units, conf.dropout),
         }
-        super().__init__(P3D50(conf.frontend), heads, conf.label_smoothing)
+        super().__init__(frontend, heads, conf.label_smoothing)
         self.conf = conf
