@@ -49,7 +49,9 @@ def read_split(corpus: Path, split: str, most: int | None = None, seed: int = 0)
         if not found:
             empty.append(folder.name)
     if empty:
-        log.warning("%s: no clip for %s of %d words, first: %s", root, split, len(empty), empty[0])
+        log.warning(
+            "%s: no clip for %s of %d of %d words, first: %s", root, split, len(empty), len(words), empty[0]
+        )
     return utterances
 
 

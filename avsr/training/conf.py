@@ -84,6 +84,8 @@ class TrainConf:
     tensorboard: bool = True
 
     def __post_init__(self):
+        if not 0 <= self.momentum < 1:
+            raise ValueError(f"momentum must be at least 0 and below 1, not {self.momentum}")
         positive = ("lr", "batch", "epochs", "threads", "checkpoint_minutes", "log_every")
         optional = ("clip_norm", "max_frames", "epoch_examples", "max_steps", "max_minutes", "stop_after")
         for name in positive + optional:

@@ -175,7 +175,7 @@ class _Run:
         return self.phases[self.pos.phase]
 
     def _enter_phase(self) -> None:
-        """Optimiser, schedule and frozen modules of the current phase. Adam starts anew: other weights may move."""
+        """Optimiser, schedule and frozen modules of the current phase. The optimiser starts anew: others may move."""
         phase = self._phase()
         self.frozen = freeze(self.model, phase.freeze, self.trainable)
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]

@@ -41,7 +41,8 @@ def test_it_learns_and_keeps_the_best_of_validation(tmp_path):
     assert total / count == pytest.approx(min(values), rel=1e-3)  # the toy feels padding a little
 
 
-def test_steps_are_those_of_plain_adam_with_clipping(tmp_path):
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_steps_are_those_of_a_plain_optimiser_with_clipping(tmp_path, name):
     """Against a loop written out here, on the same batches."""
     from avsr.training.trainer import seed_torch
 
@@ -52,21 +53,26 @@ def test_steps_are_those_of_plain_adam_with_clipping(tmp_path):
         def prepare(self, model):
             model.front[3].p = 0.0
 
-    run_toy(tmp_path, NoDropout(), epochs=4, lr=0.02, clip_norm=0.1, weight_decay=0.01, max_padding=None)
+    options = {"optimiser": name, "momentum": 0.8}
+    run_toy(tmp_path, NoDropout(), epochs=4, lr=0.02, clip_norm=0.1, weight_decay=0.01, max_padding=None, **options)
     seed_torch(1)
     model, task = ToyModel(), NoDropout()
     task.prepare(model)
-    adam = torch.optim.Adam(model.parameters(), 0.02, weight_decay=0.01)
+    weights = list(model.parameters())
+    if name == "adam":
+        optimiser = torch.optim.Adam(weights, 0.02, weight_decay=0.01)
+    else:
+        optimiser = torch.optim.SGD(weights, 0.02, momentum=0.8, weight_decay=0.01)
     losses = []
     for _ in range(4):
         batch = task.collate([ToyExamples("t", 8)[i] for i in range(8)])
         total, count, _ = task.loss(model, batch, None)
-        adam.zero_grad()
+        optimiser.zero_grad()
         (total / count).backward()
         norm = torch.sqrt(sum((p.grad**2).sum() for p in model.parameters()))
         for p in model.parameters():
             p.grad *= 0.1 / max(float(norm), 0.1)
-        adam.step()
+        optimiser.step()
         losses.append(float((total / count).detach()))
     with open(tmp_path / "log.csv", newline="") as file:
         logged = [float(row["train_loss"]) for row in csv.DictReader(file) if not row["valid"]]
