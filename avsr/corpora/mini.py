@@ -7,9 +7,6 @@ number measured on it is to be called synthetic. Speakers of one split appear in
 """
 
 import argparse
-import errno
-import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,31 +15,19 @@ from pathlib import Path
 
 from avsr.config import to_dict
 from avsr.corpora.grid import GRAMMAR, sentence
+from avsr.corpora.synthesis import corpus
+from avsr.corpora.synthesis.cast import SPLITS, VOICES, talkers
 from avsr.corpora.synthesis.clip import Picture, Talker, make_clip
 from avsr.corpora.synthesis.motion import Articulation
 from avsr.corpora.synthesis.write import grid_files, write_grid
 from avsr.errors import AvsrError, UsageError
-from avsr.parallel import map_unordered, progress
 from avsr.rng import rng
 from avsr.signals import Stopped, install
 from avsr.storage.atomic import remove_leftovers, write_json, write_text
 
-SPLITS = ("train", "valid", "test")
 VERSION = 4  # of the generator: a change of what it makes from the same seed and configuration
 LAYOUTS = {"grid": (write_grid, grid_files)}
 SAID = {"a": "[['eI]]"}  # the letter; read as text it would be the article
-CHUNK = 20  # utterances of one speaker that a process makes at once
-
-# Voices of espeak-ng that differ clearly, men's (m) and women's (f) in every split. There are only so many, so each of
-# training speaks with two faces: networks that look overfit on few faces before they do on few voices.
-VOICES = {
-    "train": ("m1", "f1", "m3", "linda", "adam", "f5", "m8", "shelby", "klatt", "david") * 2,
-    "valid": ("edward", "Annie"),
-    "test": ("m5", "f4", "m7", "f2"),
-}
-WOMEN = ("f1", "f2", "f4", "f5", "linda", "shelby", "Annie")
-# Of each speaker: m01, m02 ... are numbered through all splits.
-SEXES = {f"m{n:02d}": "f" if v in WOMEN else "m" for n, v in enumerate((v for s in SPLITS for v in VOICES[s]), 1)}
 
 README = """This corpus is synthetic. No person said these sentences; call every number measured on it synthetic.
 
@@ -103,14 +88,12 @@ def listing(conf: MiniConf, seed: int) -> tuple[MiniUtterance, ...]:
 
     Raises UsageError for counts that cannot be made."""
     _check(conf)
-    utterances, taken, number = [], set(), 0
+    utterances, taken = [], set()
     for split in SPLITS:
         count = getattr(conf, split)
         speakers = min(count, getattr(conf, f"{split}_speakers"))
-        talkers = [Talker(f"m{number + n + 1:02d}", voice, number + n) for n, voice in enumerate(VOICES[split])]
-        number += len(talkers)
         for index, name in enumerate(_names(count, taken, seed, split)):
-            utterances.append(MiniUtterance(name, talkers[index % speakers], split))
+            utterances.append(MiniUtterance(name, talkers(split)[index % speakers], split))
     return tuple(sorted(utterances, key=lambda utt: utt.id))
 
 
@@ -121,14 +104,12 @@ def make_corpus(folder: Path, conf: MiniConf | None = None, seed: int = 0, nj: i
     """
     folder, conf = Path(folder), conf or MiniConf()
     utterances = listing(conf, seed)
-    try:
-        _claim(folder, {"version": VERSION, "seed": seed, "conf": to_dict(conf)})
-        files_of = LAYOUTS[conf.layout][1]
-        wanted = [utt for utt in utterances if not all(f.exists() for f in files_of(folder, utt.talker.name, utt.name))]
-        _make(folder, conf, seed, wanted, nj)
-        _finish(folder, conf, seed, utterances)
-    except OSError as error:
-        raise _plain(folder, error) from None
+    files_of = LAYOUTS[conf.layout][1]
+    corpus.make(
+        folder, {"version": VERSION, "seed": seed, "conf": to_dict(conf)}, utterances,
+        lambda utt: files_of(folder, utt.talker.name, utt.name), partial(_write, folder, conf, seed),
+        lambda: _finish(folder, conf, seed, utterances), nj,
+    )  # fmt: skip
     return MiniCorpus(folder, utterances)
 
 
@@ -165,41 +146,8 @@ def _names(count: int, taken: set[str], seed: int, split: str) -> Iterator[str]:
         yield name
 
 
-def _claim(folder: Path, made_from: dict) -> None:
-    """Writes down what the folder is for; refuses one that is for something else."""
-    claim = folder / "corpus.json"
-    made_from = json.loads(json.dumps(made_from))
-    if claim.exists():
-        try:
-            found = json.loads(claim.read_text(encoding="utf-8"))
-        except ValueError:
-            found = None
-        if found != made_from:
-            raise AvsrError(f"{folder}: holds a corpus of another seed or configuration; delete it or name a new one")
-    elif folder.is_dir() and any(folder.iterdir()):
-        raise AvsrError(f"{folder}: is not empty and holds no mini corpus (no corpus.json); name a new folder")
-    else:
-        write_json(claim, made_from)
-
-
-def _make(folder: Path, conf: MiniConf, seed: int, wanted: Sequence[MiniUtterance], nj: int) -> None:
-    chunks: list[list[MiniUtterance]] = []
-    for utt in wanted:
-        if chunks and chunks[-1][0].talker == utt.talker and len(chunks[-1]) < CHUNK:
-            chunks[-1].append(utt)
-        else:
-            chunks.append([utt])
-    work = partial(_make_chunk, folder, conf, seed)
-    nj = min(nj, len(chunks))
-    made = map_unordered(work, chunks, nj) if nj > 1 else (work(chunk) or chunk for chunk in chunks)
-    for _ in progress(made, len(chunks), f"{folder}: parts of up to {CHUNK} clips"):
-        pass
-
-
-def _make_chunk(folder: Path, conf: MiniConf, seed: int, chunk: Sequence[MiniUtterance]) -> None:
-    write = LAYOUTS[conf.layout][0]
-    for utt in chunk:
-        write(folder, utt.name, make_utterance(conf, seed, utt))
+def _write(folder: Path, conf: MiniConf, seed: int, utt: MiniUtterance) -> None:
+    LAYOUTS[conf.layout][0](folder, utt.name, make_utterance(conf, seed, utt))
 
 
 def _finish(folder: Path, conf: MiniConf, seed: int, utterances: Sequence[MiniUtterance]) -> None:
@@ -212,12 +160,6 @@ def _finish(folder: Path, conf: MiniConf, seed: int, utterances: Sequence[MiniUt
     size = {"width": picture.width, "height": picture.height, "fps": picture.fps}
     write_text(folder / "README.txt", README.format(counts=counts, seed=seed, **size))
     write_json(folder / "splits.json", {split: [u.id for u in utterances if u.split == split] for split in SPLITS})
-
-
-def _plain(folder: Path, error: OSError) -> AvsrError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return AvsrError(f"{folder}: the disk is full; free 300 kB for every clip and run again, it goes on from there")
-    return AvsrError(f"{folder}: cannot be written ({os.strerror(error.errno or 0)}); name a folder that can")
 
 
 def main(argv: list[str] | None = None) -> int:

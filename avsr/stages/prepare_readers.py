@@ -29,7 +29,7 @@ def read_grid(args: argparse.Namespace, conf: PrepareConf) -> Found:
     """GRID by --protocol, each split cut to its limit; with one speaker also the clips of the others. The second
     value: rows of failed.tsv."""
     from avsr.corpora import grid, splits
-    from avsr.corpora.mini import SEXES
+    from avsr.corpora.synthesis.cast import SEXES
 
     if args.corpus_dir is None:
         raise AvsrError("--corpus-dir is missing: give the folder of GRID (videos as <speaker>/<id>.mpg)")

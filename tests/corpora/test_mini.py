@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from avsr.corpora import grid, mini
-from avsr.corpora.mini import VOICES, MiniConf, listing, make_corpus, make_utterance
+from avsr.corpora.mini import MiniConf, listing, make_corpus, make_utterance
+from avsr.corpora.synthesis.cast import SEXES, SPLITS, VOICES, WOMEN
 from avsr.corpora.synthesis.clip import Picture
 from avsr.corpora.synthesis.contact import CELL, COLUMNS, contact_sheet
 from avsr.errors import AvsrError, UsageError
@@ -50,8 +51,8 @@ def test_listing_is_balanced_and_its_speakers_apart():
     utterances = listing(MiniConf(), 0)
     assert Counter(utt.split for utt in utterances) == {"train": 600, "valid": 60, "test": 100}
     assert len({utt.name for utt in utterances}) == 760
-    speakers = {split: {u.talker.name for u in utterances if u.split == split} for split in mini.SPLITS}
-    assert [len(speakers[split]) for split in mini.SPLITS] == [20, 2, 4]
+    speakers = {split: {u.talker.name for u in utterances if u.split == split} for split in SPLITS}
+    assert [len(speakers[split]) for split in SPLITS] == [20, 2, 4]
     assert len(set().union(*speakers.values())) == 26
     assert len({u.talker.voice for u in utterances}) == 16 and len({u.talker.face for u in utterances}) == 26
     assert not {u.talker.voice for u in utterances if u.split == "train"} & set(VOICES["valid"] + VOICES["test"])
@@ -91,12 +92,12 @@ def test_the_reader_of_grid_reads_it(corpus):
     speakers = grid.find_clips(corpus.folder)
     found = {clip.utt: clip for clips in speakers.values() for clip in clips}
     lists = json.loads((corpus.folder / "splits.json").read_text())
-    assert sorted(found) == sorted(utt for split in mini.SPLITS for utt in lists[split])
+    assert sorted(found) == sorted(utt for split in SPLITS for utt in lists[split])
     assert "synthetic" in (corpus.folder / "README.txt").read_text()
     alignments = grid.Alignments(corpus.folder)
     for utt in corpus.utterances:
         words = grid.utterance(found[utt.id], alignments.find(found[utt.id])).words
-        assert mini.SEXES[found[utt.id].speaker] == ("f" if utt.talker.voice in mini.WOMEN else "m")
+        assert SEXES[found[utt.id].speaker] == ("f" if utt.talker.voice in WOMEN else "m")
         assert [word.lower() for _, _, word in words] == utt.text.split()
         made = make_utterance(SMALL, 3, utt)
         np.testing.assert_allclose([w[:2] for w in words], [w[:2] for w in made.words], atol=1 / grid.ALIGN_UNIT)
@@ -176,7 +177,7 @@ def test_refusals(corpus, tmp_path, monkeypatch):
         make_corpus(corpus.folder, dataclasses.replace(SMALL, test=1), seed=3)
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.tex").touch()
-    with pytest.raises(AvsrError, match="not empty and holds no mini corpus"):
+    with pytest.raises(AvsrError, match="not empty and holds no generated corpus"):
         make_corpus(tmp_path / "full", SMALL)
     with pytest.raises(AvsrError, match="cannot be written .*name a folder that can"):
         make_corpus(tmp_path / "full/thesis.tex/corpus", SMALL)

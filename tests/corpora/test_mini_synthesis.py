@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from avsr.corpora.grid import GRAMMAR
-from avsr.corpora.mini import SAID, SEXES, VOICES
+from avsr.corpora.mini import SAID
 from avsr.corpora.synthesis import voice
+from avsr.corpora.synthesis.cast import SEXES, VOICES
 from avsr.corpora.synthesis.face import make_face
 from avsr.corpora.synthesis.motion import CONTROLS, GLIDES, VISEMES, Articulation, base_phone, mouth_curves, targets
 from avsr.corpora.synthesis.render import mouth_width, render

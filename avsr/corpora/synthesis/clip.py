@@ -69,15 +69,26 @@ class Clip:
 
 
 def make_clip(
-    words: Sequence[tuple[str, str]], talker: Talker, picture: Picture, articulation: Articulation, *key: object
+    words: Sequence[tuple[str, str]],
+    talker: Talker,
+    picture: Picture,
+    articulation: Articulation,
+    *key: object,
+    frames: int | None = None,
 ) -> Clip:
-    """Speaks and shows a sentence of (word, how to say it) pairs; `key` (seed, utterance) seeds all its chances."""
+    """Speaks and shows a sentence of (word, how to say it) pairs; `key` (seed, utterance) seeds all its chances.
+
+    `frames` pictures, with the speech in their middle, whole if it fits; None: as many as it takes, at a random place.
+    """
     chance = rng(*key, "voice")
     speed, pitch, gap = (int(chance.integers(*limits)) for limits in (SPEED, PITCH, GAP))
     speech = speak(words, talker.voice, speed, pitch, gap)
     spoken = len(speech.wave) / speech.rate
-    frames = SLICE * int(np.ceil((spoken + 2 * QUIET) * picture.fps / SLICE))
-    start = QUIET + chance.uniform() * (frames / picture.fps - spoken - 2 * QUIET)
+    if frames is None:
+        frames = SLICE * int(np.ceil((spoken + 2 * QUIET) * picture.fps / SLICE))
+        start = QUIET + chance.uniform() * (frames / picture.fps - spoken - 2 * QUIET)
+    else:
+        start = max((frames / picture.fps - spoken) / 2, 0.0)
     place = round(start * RATE)
     start = place / RATE
     wave = _sound(speech.wave, speech.rate, place, round(frames / picture.fps * RATE), chance)

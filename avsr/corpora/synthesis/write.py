@@ -1,15 +1,18 @@
 """Writes clips in the layouts of corpora. Each layout is one function from a clip to its files."""
 
 import io
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 
 from avsr.corpora.synthesis.clip import Clip
+from avsr.corpora.synthesis.face import EYES, EYES_SHARE
 from avsr.storage.atomic import atomic_path, write_text
 
 ALIGN_UNIT = 25_000  # of GRID's .align files, per second
+MP4_RATE = 16_000  # of the sound in .mp4 files
 MP2_FRAME, MP2_DELAY = 1152, 481  # samples of a frame; how late the encoder's sound is, made up for here
 
 
@@ -84,3 +87,52 @@ def _encode_sound(stream, clip: Clip) -> list:
         frame.pts = number * MP2_FRAME + MP2_DELAY
         packets += stream.encode(frame)
     return packets + stream.encode(None)
+
+
+def cut_around_mouth(clip: Clip, size: int, mouth: tuple[int, int]) -> Clip:
+    """The same clip with pictures of size x size, cut so that the faces' mouths lie about `mouth` (row, column): as in
+    corpora whose faces were centred. Raises ValueError where the picture is too small for that."""
+    height, width = clip.frames_thwc.shape[1:3]
+    # the portrait's mouth lies 9 of its pixels below the middle, see synthesis.face
+    top = round(height / 2 + 9 * height * EYES_SHARE / EYES) - mouth[0]
+    left = width // 2 - mouth[1]
+    if min(top, left, height - size - top, width - size - left) < 0:
+        raise ValueError(f"{size}x{size} with the mouth at {mouth} does not fit into {width}x{height}")
+    frames = np.ascontiguousarray(clip.frames_thwc[:, top : top + size, left : left + size])
+    return replace(clip, frames_thwc=frames)
+
+
+def encode_mp4(clip: Clip) -> bytes:
+    """H.264 video and AAC sound, as LRW's and LRS3's `.mp4`. The same clip gives the same bytes."""
+    import av
+
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+        rate = Fraction(clip.fps).limit_denominator(1001)
+        video = container.add_stream("libx264", rate=rate)
+        video.height, video.width = clip.frames_thwc.shape[1:3]
+        video.pix_fmt = "yuv420p"
+        video.codec_context.thread_count = 1
+        video.codec_context.options = {"crf": "20", "flags": "+bitexact"}
+        sound = container.add_stream("aac", rate=MP4_RATE, layout="mono")
+        sound.codec_context.options = {"flags": "+bitexact"}
+        for number, picture in enumerate(clip.frames_thwc):
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p", threads=1)
+            frame.pts, frame.time_base = number, 1 / rate
+            container.mux(video.encode(frame))
+        container.mux(video.encode(None))
+        wave = np.ascontiguousarray(_resampled(clip)[None])
+        frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
+        frame.sample_rate, frame.time_base, frame.pts = MP4_RATE, Fraction(1, MP4_RATE), 0
+        container.mux(sound.encode(frame))
+        container.mux(sound.encode(None))
+    return file.getvalue()
+
+
+def _resampled(clip: Clip) -> np.ndarray:
+    """The sound at MP4_RATE, as long as the picture."""
+    from scipy.signal import resample_poly
+
+    factor = Fraction(MP4_RATE, clip.rate)
+    wave = resample_poly(clip.wave, factor.numerator, factor.denominator)
+    return wave[: round(clip.seconds * MP4_RATE)].astype(np.float32)
