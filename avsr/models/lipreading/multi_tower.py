@@ -9,11 +9,12 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import cross_entropy, interpolate, pad
+from torch.nn.functional import interpolate, pad
 
 from avsr.errors import UsageError
 from avsr.layers.masking import valid_mask
 from avsr.layers.p3d import crops_to_input
+from avsr.models.lipreading.word_classifier import WordNetwork
 
 
 @dataclass(frozen=True)
@@ -30,16 +31,15 @@ class MultiTowerConf:
     pixel_deviation: float = 0.5
 
 
-class MultiTower(nn.Module):
+class MultiTower(WordNetwork):
     """Mouth crops -> words. It sees a clip as one picture of many channels, so it is no front-end for sentences."""
 
     Conf = MultiTowerConf
     heads = ("dense",)
-    final_head = "dense"
 
     def __init__(self, conf: MultiTowerConf):
         super().__init__()
-        self.conf = conf
+        self.conf, self.label_smoothing = conf, conf.label_smoothing
 
         def wide(channels: int) -> int:
             return round(channels * conf.width)
@@ -76,12 +76,6 @@ class MultiTower(nn.Module):
         x_bthw = self._pictures(crops_bthw, frames_b)
         towers_bchw = self.tower(x_bthw.flatten(0, 1).unsqueeze(1)).unflatten(0, x_bthw.shape[:2]).flatten(1, 2)
         return self.dense(self.trunk(towers_bchw))
-
-    def loss(self, crops_bthw: Tensor, frames_b: Tensor, labels_b: Tensor, head: str) -> tuple[Tensor, Tensor]:
-        """Sum of the cross-entropies and the number of clips."""
-        logits_bv = self.logits(crops_bthw, frames_b, head).float()
-        total = cross_entropy(logits_bv, labels_b, label_smoothing=self.conf.label_smoothing, reduction="sum")
-        return total, torch.tensor(len(labels_b), device=labels_b.device)
 
     def _pictures(self, crops_bthw: Tensor, frames_b: Tensor) -> Tensor:
         """The middle of every clip, (b, pictures, h, w)."""

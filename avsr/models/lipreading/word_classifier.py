@@ -15,8 +15,27 @@ from avsr.models.lipreading.heads import DenseHead, RecurrentHead
 from avsr.models.lipreading.p3d50 import P3D50, P3D50Conf
 
 
-class WordClassifier(nn.Module):
-    """A front-end (mouth crops -> features of each frame) with one or several back-ends; the last one is scored."""
+class WordNetwork(nn.Module):
+    """What all word classifiers share. One has `logits(crops, frames, head)`, its `heads` (the last one is scored) and
+    `label_smoothing`."""
+
+    heads: tuple[str, ...]
+    label_smoothing: float
+
+    @property
+    def final_head(self) -> str:
+        """The back-end that a finished training is judged by."""
+        return self.heads[-1]
+
+    def loss(self, crops_bthw: Tensor, frames_b: Tensor, labels_b: Tensor, head: str) -> tuple[Tensor, Tensor]:
+        """Sum of the cross-entropies (with label smoothing) and the number of clips."""
+        logits_bv = self.logits(crops_bthw, frames_b, head).float()
+        total = cross_entropy(logits_bv, labels_b, label_smoothing=self.label_smoothing, reduction="sum")
+        return total, torch.tensor(len(labels_b), device=labels_b.device)
+
+
+class WordClassifier(WordNetwork):
+    """A front-end (mouth crops -> features of each frame) with one or several back-ends."""
 
     def __init__(self, frontend: nn.Module, heads: Mapping[str, nn.Module], label_smoothing: float):
         super().__init__()
@@ -25,22 +44,11 @@ class WordClassifier(nn.Module):
         for name, head in heads.items():
             self.add_module(name, head)
 
-    @property
-    def final_head(self) -> str:
-        """The back-end that a finished training is judged by."""
-        return self.heads[-1]
-
     def logits(self, crops_bthw: Tensor, frames_b: Tensor, head: str) -> Tensor:
         """Mouth crops (b, t, 112, 112) uint8 and the real frames of each -> (b, v). UsageError for an unknown head."""
         if head not in self.heads:
             raise UsageError(f"head {head!r}: the word classifier has the heads {', '.join(self.heads)}")
         return getattr(self, head)(self.frontend(crops_bthw, frames_b), frames_b)
-
-    def loss(self, crops_bthw: Tensor, frames_b: Tensor, labels_b: Tensor, head: str) -> tuple[Tensor, Tensor]:
-        """Sum of the cross-entropies (with label smoothing) and the number of clips."""
-        logits_bv = self.logits(crops_bthw, frames_b, head).float()
-        total = cross_entropy(logits_bv, labels_b, label_smoothing=self.label_smoothing, reduction="sum")
-        return total, torch.tensor(len(labels_b), device=labels_b.device)
 
 
 @dataclass(frozen=True)
