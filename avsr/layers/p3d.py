@@ -11,7 +11,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import max_pool2d, pad
+from torch.nn.functional import interpolate, max_pool2d, pad
 
 from avsr.layers.masking import Packing
 
@@ -110,3 +110,10 @@ def kinds(depths: tuple[int, ...], last_is_temporal: bool) -> list[list[Kind]]:
 def crops_to_input(crops_bthw: Tensor, mean: float, deviation: float) -> Tensor:
     """uint8 grey -> float: (x / 255 - mean) / deviation; 0.5 and 0.5 give [-1, 1]."""
     return crops_bthw.to(torch.float32).mul_(1 / (255 * deviation)).sub_(mean / deviation)
+
+
+def to_size(x_bthw: Tensor, size: int) -> Tensor:
+    """Pictures of size x size px; as they are where they have that size."""
+    if x_bthw.shape[2:] == (size, size):
+        return x_bthw
+    return interpolate(x_bthw, (size, size), mode="bilinear", antialias=True)

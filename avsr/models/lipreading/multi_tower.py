@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import pad
 
 from avsr.errors import UsageError
 from avsr.layers.masking import valid_mask
-from avsr.layers.p3d import crops_to_input
+from avsr.layers.p3d import crops_to_input, to_size
 from avsr.models.lipreading.word_classifier import WordNetwork
 
 
@@ -86,8 +86,7 @@ class MultiTower(WordNetwork):
         first_b1 = ((frames_b - conf.pictures) // 2).clamp(min=0).unsqueeze(1)
         chosen_bt = first_b1 + torch.arange(conf.pictures, device=frames_b.device)
         x_bthw = x_bthw[torch.arange(len(x_bthw), device=frames_b.device).unsqueeze(1), chosen_bt]
-        size = (conf.input_size, conf.input_size)
-        return x_bthw if x_bthw.shape[2:] == size else interpolate(x_bthw, size, mode="bilinear", antialias=True)
+        return to_size(x_bthw, conf.input_size)
 
 
 def _conv(c_in: int, c_out: int, kernel: int, stride: int = 1) -> tuple[nn.Module, nn.Module, nn.Module]:

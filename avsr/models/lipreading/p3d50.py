@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from avsr.layers.masking import Packing, valid_mask
-from avsr.layers.p3d import P3dBlock, Stem, crops_to_input, kinds, temporal_pool
+from avsr.layers.p3d import P3dBlock, Stem, crops_to_input, kinds, temporal_pool, to_size
 
 DEPTHS = (3, 4, 6, 3)
 PLANES = (64, 128, 256, 512)
@@ -69,7 +68,4 @@ class P3D50(nn.Module):
 
     def _input(self, crops_bthw: Tensor, frames_b: Tensor) -> Tensor:
         x_bthw = crops_to_input(crops_bthw, self.conf.pixel_mean, self.conf.pixel_deviation)
-        size = (self.conf.input_size, self.conf.input_size)
-        if x_bthw.shape[2:] != size:
-            x_bthw = interpolate(x_bthw, size, mode="bilinear", antialias=True)
-        return x_bthw * valid_mask(frames_b, x_bthw.shape[1])[:, :, None, None]
+        return to_size(x_bthw, self.conf.input_size) * valid_mask(frames_b, x_bthw.shape[1])[:, :, None, None]

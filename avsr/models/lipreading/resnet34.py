@@ -8,10 +8,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import interpolate
 
 from avsr.layers.masking import MaskedBatchNorm1d, Packing, valid_mask
-from avsr.layers.p3d import Stem, conv_norm, crops_to_input
+from avsr.layers.p3d import Stem, conv_norm, crops_to_input, to_size
 
 DEPTHS = (3, 4, 6, 3)
 PLANES = (64, 128, 256, 512)
@@ -90,7 +89,4 @@ class ResNet34(nn.Module):
         if self.conf.centre:
             edge = (x_bthw.shape[-1] - round(x_bthw.shape[-1] * self.conf.centre / 112)) // 2
             x_bthw = x_bthw[..., edge : x_bthw.shape[-2] - edge, edge : x_bthw.shape[-1] - edge]
-        size = (self.conf.input_size, self.conf.input_size)
-        if x_bthw.shape[2:] != size:
-            x_bthw = interpolate(x_bthw, size, mode="bilinear", antialias=True)
-        return x_bthw * valid_mask(frames_b, x_bthw.shape[1])[:, :, None, None]
+        return to_size(x_bthw, self.conf.input_size) * valid_mask(frames_b, x_bthw.shape[1])[:, :, None, None]
