@@ -49,6 +49,7 @@ def read_frames(
     fps: int = FPS,
     exact: int | None = None,
     least: int = MIN_FRAMES,
+    most: int | None = None,
 ) -> Iterator[np.ndarray]:
     """Pictures at `fps`: for each k the source picture nearest in time to k/fps; memory does not grow.
 
@@ -56,15 +57,19 @@ def read_frames(
         exact: number of pictures of every clip of the corpus (GRID: 75): the last one is repeated where some are
             missing, what is more is cut off. None: as many as there are.
         least: fewer than this is an error (GRID keeps a clip from 72 on).
+        most: more than this is an error (LRW: 29).
 
     Yields contiguous (H, W) uint8 grey by BT.601, or (H, W, 3) uint8.
     Raises UtteranceError: no file, empty, not a video, no pictures in it, cut short, too short.
     """
     count, picture = 0, None
     for picture in _resample(_decode(path, color), fps, path):
+        if count == most:
+            raise UtteranceError(f"{path}: more than {most} frames at {fps} fps; copy it again from the corpus")
         count += 1
-        yield picture
-        if count == exact:
+        if exact is None or count <= exact:
+            yield picture
+        if count == exact and most is None:
             return
     if count < least:
         raise UtteranceError(f"{path}: only {count} frames at {fps} fps, at least {least} are needed; leave it out")

@@ -41,6 +41,7 @@ class CropConf:
     detect: DetectConf = field(default_factory=DetectConf)
     frames: int | None = None  # of every clip at 25 fps (GRID: 75): shorter ones repeat the last; null: any number
     min_frames: int = 5  # fewer: the clip is dropped (GRID: 72)
+    max_frames: int | None = None  # more: the clip is dropped (LRW: 29); null: `frames` of them are used
     window80: float = 128.0  # px at 64 px between the outer eye corners; becomes 80x80 (MHCA-AVCRN section 3.1)
     window112: float = 96.0  # the same, becomes 112x112; AE-MSR gives no window (decision: see docs/decisions.md)
     box: tuple[int, int, int, int] | None = None  # detect.backend box: first and last row, first and last column, px
@@ -54,11 +55,14 @@ class CropConf:
             raise ValueError("window80 and window112 must be above 0")
         if self.min_frames < 1 or (self.frames is not None and self.frames < self.min_frames):
             raise ValueError("must be 1 <= min_frames <= frames")
+        if self.max_frames is not None and self.max_frames < (self.frames or self.min_frames):
+            raise ValueError("max_frames must be at least frames and min_frames")
 
     @property
     def pictures(self) -> dict[str, Any]:
         """Options of `read_frames`."""
-        return {"exact": self.frames, "least": self.min_frames}
+        bounds = {"exact": self.frames, "least": self.min_frames}
+        return bounds if self.max_frames is None else {**bounds, "most": self.max_frames}
 
 
 def _body(args: Any, stage: Stage) -> None:

@@ -82,18 +82,23 @@ def notes(work_dir: Path) -> list[str]:
     dropped = {name: count_dropped(work_dir, name, data[name]) for name in SPLITS}
     counts = [f"{len(data[name])} {name}" + (f", of which {n} dropped" if n else "") for name, n in dropped.items()]
     where = ": see `failed.tsv` in `dump/video` and `dump/audio`" if any(dropped.values()) else ""
-    noise = json.loads((work_dir / "data" / "noise_splits.json").read_text(encoding="utf-8"))["noise"]
+    made = f"Utterances: {', '.join(counts)}{where}."
+    noises = work_dir / "data" / "noise_splits.json"
+    if not noises.exists():  # lip reading alone
+        return [made]
+    noise = json.loads(noises.read_text(encoding="utf-8"))["noise"]
     kind = "generated (synthetic) noise" if noise == "synthetic" else "recorded noise"
     heard = f"Natural interference is {kind}, from sources that training does not hear."
-    return [f"Utterances: {', '.join(counts)}{where}. {heard}"]
+    return [f"{made} {heard}"]
 
 
 def count_dropped(work_dir: Path, split: str, utts: list[str]) -> int:
     """How many utterances of a split stages 2 and 3 have not let through."""
-    wave = work_dir / "dump" / "audio" / split / "wave"
-    if not (wave / "store.json").exists():  # of training, taken away to make room
-        return 0
-    return len({*utts}.difference(Store(wave).keys()))
+    stores = (work_dir / "dump" / "audio" / split / "wave", work_dir / "dump" / "video" / split / "crop112")
+    for store in stores:  # the later stage first; where sound plays no part, the crops
+        if (store / "store.json").exists():  # else of training, taken away to make room
+            return len({*utts}.difference(Store(store).keys()))
+    return 0
 
 
 def _curves(args: argparse.Namespace, run: Run, results: Results, folder: Path) -> list[tuple[str, str]]:

@@ -83,6 +83,15 @@ def test_pictures_are_contiguous_whatever_the_width(tmp_path):
     assert difference.mean() < 4  # MPEG-1's losses, and no skewed rows
 
 
+@pytest.mark.parametrize("exact", [None, 29])
+def test_more_pictures_than_there_may_be_are_refused(tmp_path, exact):
+    for count in (29, 31):
+        write_clip(tmp_path / f"{count}.mkv", numbered(count), **LOSSLESS)
+    assert len(read_video(tmp_path / "29.mkv", exact=exact, least=29, most=29)) == 29
+    with pytest.raises(UtteranceError, match="31.mkv: more than 29 frames at 25 fps"):
+        read_video(tmp_path / "31.mkv", exact=exact, least=29, most=29)
+
+
 def test_memory_does_not_grow(tmp_path):
     path = write_clip(tmp_path / "a.mkv", numbered(200), **LOSSLESS)
     seen, alive = [], 0
