@@ -44,6 +44,7 @@ class ScoreConf:
     length_penalty: float = 0.0  # of the beam: a sum of log-probabilities over (tokens) ** this; the paper's code: 0
     shuffled: tuple[str, ...] = ("mhca_avcrn",)  # systems that are scored with the lips of another utterance too
     oracle: bool = True  # the true mel magnitudes, reconstructed: what `recon` loses
+    checks: str = "mini"  # what is asked of the results: conf/checks/<name>.yaml
     figure_utterance: str | None = None  # of the spectrograms; null: the first test utterance
 
 
@@ -120,8 +121,18 @@ def plan_jobs(args: argparse.Namespace, conf: ScoreConf, systems: list[System]):
             for row in [system.id, *([f"{system.id}+shuffled"] if system.id in conf.shuffled else [])]:
                 for test_set in test_sets(system.kind, system_mel_set(system), lists, listens(system)):
                     yield _job(args, conf, own, row, system.kind, seed, test_set, checkpoint)
+            for phase, kept in kept_phases(folder) if system.kind == "lipread" else ():
+                yield _job(args, conf, own, f"{system.id}+{phase}", system.kind, seed, WORDS, kept)
     if args.checkpoint:
         yield from _rescored(args, conf, f"{command} --checkpoint <checkpoint>", lists)
+
+
+def kept_phases(folder: Path) -> list[tuple[str, Path]]:
+    """Names and checkpoints of the earlier phases whose best weights a finished training has kept."""
+    run = RunFolder(folder)
+    kept = sorted(folder.glob("best-*.pt"))
+    last = checkpoint_digest(run.best)  # the last phase's are kept twice
+    return [(path.stem.removeprefix("best-"), path) for path in kept if checkpoint_digest(path) != last]
 
 
 def say_untrained(work_dir: Path, systems: list[System], jobs: list[ScoreJob], seed: int) -> None:

@@ -32,7 +32,8 @@ def read_current(work_dir: Path, conf: Any, protocol: str, preset: str) -> Resul
                 for kind in {*KINDS.values(), row}]  # fmt: skip
         kept = any(job.done(pesq) for job in jobs for pesq in (True, False))
         if provenance.checkpoint and "@" not in row:
-            kept = kept and best(work_dir / "exp" / jobs[0].system / seed) == provenance.checkpoint_digest
+            name = Path(provenance.checkpoint).name
+            kept = kept and best(work_dir / "exp" / jobs[0].system / seed, name) == provenance.checkpoint_digest
         if not kept:
             old.setdefault(path.parents[1], []).append(test_set)
         return kept
@@ -56,7 +57,7 @@ def _split(work_dir: Path) -> set[str]:
     return {*json.loads((work_dir / "data" / "splits.json").read_text(encoding="utf-8"))["test"]}
 
 
-def finished_digest(folder: Path) -> str | None:
-    """The digest of a finished training's best checkpoint; None of one that is not finished."""
-    run = RunFolder(folder)
-    return checkpoint_digest(run.best) if run.done.exists() and run.best.exists() else None
+def finished_digest(folder: Path, name: str = "best.pt") -> str | None:
+    """The digest of a checkpoint of a finished training; None of one that is not finished."""
+    run, checkpoint = RunFolder(folder), folder / name
+    return checkpoint_digest(checkpoint) if run.done.exists() and checkpoint.exists() else None

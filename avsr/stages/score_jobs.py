@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from avsr.config import build
 from avsr.errors import AvsrError, UtteranceError
 from avsr.features.inversion import reconstruct
 from avsr.features.mel import mel
@@ -21,6 +22,7 @@ from avsr.stages.shards import failed_row, write_failed
 from avsr.storage.arrays import Store
 from avsr.storage.datadir import read_datadir
 from avsr.storage.markers import digest, is_done, mark
+from avsr.training.conf import TrainConf, phase_options
 from avsr.training.tasks.enhance import video_store
 
 BATCH = 16  # utterances decoded side by side; no influence on the result
@@ -29,7 +31,8 @@ WORDS = "words"  # the test set of a lip reader: single words
 
 @dataclass(frozen=True)
 class ScoreJob:
-    """`row` is the id in the tables: a system's, `<id>+shuffled`, `<id>@<digest>`, `unprocessed` or `oracle`."""
+    """`row` is the id in the tables: a system's, `<id>+shuffled`, `<id>+<phase>` (the weights that an earlier phase of
+    its training has kept), `<id>@<digest>`, `unprocessed` or `oracle`."""
 
     row: str
     kind: str  # lipread, enhance, recognise, joint, unprocessed, oracle
@@ -248,6 +251,7 @@ def _words(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]:
 
     model, content = load_model(job.checkpoint, job.device, job.system)
     window = content["config"]["system"]["options"]["window"]
+    head = _trained_head(content)
     examples = WordExamples(WordsData(job.work_dir, window, job.seed), "test", None)
     rows = {utt: {"reason": why} for utt, why in examples.left_out.items()}
     for start in range(0, len(examples), BATCH):
@@ -259,7 +263,13 @@ def _words(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]:
             continue
         batch = _on(job.device, pad_batch(items))
         with torch.inference_mode():
-            logits_bn = model.logits(batch["crop112"], batch["frames"], model.final_head).cpu().numpy()
+            logits_bn = model.logits(batch["crop112"], batch["frames"], head).cpu().numpy()
         for utt, scores, label in zip(batch["utts"], logits_bn, batch["label"].tolist(), strict=True):
             rows[utt] = score_label(scores, label)
     return rows
+
+
+def _trained_head(content: dict) -> str:
+    """The back-end that the weights of this checkpoint were trained with: that of their phase."""
+    phase = build(TrainConf, content["config"]["train"], "train").all_phases()[content["position"]["phase"]]
+    return phase_options("lipread", phase).head

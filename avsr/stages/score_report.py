@@ -29,6 +29,7 @@ from avsr.storage.markers import is_done, mark
 from avsr.training.folder import RunFolder
 
 log = logging.getLogger("avsr")
+CHECKS = CONF / "checks"
 FIGURE_SET, BABBLE_SET = "speech_-5dB", "babble_-5dB"
 STAGES = {"lipread": 5, "enhance": 6, "recognise": 7, "joint": 8}
 
@@ -36,7 +37,7 @@ STAGES = {"lipread": 5, "enhance": 6, "recognise": 7, "joint": 8}
 def write_all(args: argparse.Namespace, conf: Any, run: Run) -> None:
     """Figures, RESULTS.md, results.csv, where they are not there yet or what they show has changed; copied into the
     recipe's folder where --publish true asks for it."""
-    run = replace(run, rules=tuple(read_rules(CONF / "checks.yaml")), notes=tuple(notes(args.work_dir)))
+    run = replace(run, rules=tuple(read_rules(CHECKS / f"{conf.checks}.yaml")), notes=tuple(notes(args.work_dir)))
     out = results_folder(args)
     results = read_current(args.work_dir, conf, run.protocol, run.preset)
     marker, key = out / f".results-{run.key}.done.json", made_from(args, conf, run, results)

@@ -86,7 +86,7 @@ def test_wrong_rules_are_refused_by_number(tmp_path, rule, message):
 
 
 def test_the_rules_that_ship_can_be_read(root):
-    rules = read_rules(root / "conf" / "checks.yaml")
+    rules = read_rules(root / "conf" / "checks" / "mini.yaml")
     assert len(rules) == 12
     assert rules[0].compare == ">=" and rules[0].margin == 5.0
     assert rules[8].right == 10.0
