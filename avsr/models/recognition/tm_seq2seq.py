@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from avsr.errors import UsageError
 from avsr.layers.masking import valid_mask
-from avsr.layers.transformer import DecoderLayer, Encoder, Keys, positions
+from avsr.layers.transformer import DecoderLayer, Encoder, FeedForward, Keys, MultiHeadAttention, positions
 from avsr.models.recognition.seq2seq import Seq2Seq, Seq2SeqConf, after_bos, chosen_rows, withheld
 
 
@@ -31,6 +31,8 @@ class TmConf(Seq2SeqConf):
     hidden: int = 2048  # of the feed-forward layers
     encoder_layers: int = 6
     decoder_layers: int = 6
+    # Every residual branch starts at zero, so that twelve layers learn from few hours of speech too. Not in the papers.
+    zero_start: bool = False
 
 
 class Memory(NamedTuple):
@@ -123,6 +125,12 @@ class TmSeq2Seq(Seq2Seq):
             self.video_fc = nn.Linear(conf.video, conf.width) if conf.video != conf.width else nn.Identity()
             self.video = Encoder(*sizes)
         self.decoder = Decoder(conf, len(conf.modality))
+        if conf.zero_start:
+            for module in self.modules():
+                if isinstance(module, MultiHeadAttention):
+                    nn.init.zeros_(module.output.weight)
+                elif isinstance(module, FeedForward):
+                    nn.init.zeros_(module[-1].weight)
 
     def encode(self, mel_btf: Tensor | None, feats_btd: Tensor | None, frames_b: Tensor) -> Memory:
         inputs = []
