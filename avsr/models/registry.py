@@ -76,3 +76,17 @@ def build_model(model: Mapping[str, Any]) -> "nn.Module":
     if kind == "joint":
         return cls(build_model(options["enhancer"]), build_model(options["recogniser"]))
     return cls(build(cls.Conf, options, f"model ({kind})"))
+
+
+def has_frontend(model: Mapping[str, Any]) -> bool:
+    """Whether a system's `model` sees words by a front-end that other systems can see by."""
+    return hasattr(model_class(model["type"]), "Frontend")
+
+
+def build_frontend(model: Mapping[str, Any]) -> "nn.Module":
+    """The front-end alone of a word classifier's `model` (its `type` and `frontend`), with fresh weights.
+
+    Raises UsageError for unknown keys and values.
+    """
+    cls = model_class(model["type"]).Frontend
+    return cls(build(cls.Conf, model.get("frontend", {}), f"model ({model['type']}): frontend"))

@@ -2,7 +2,9 @@
 
 Reads  DIR/dump/video/<split>/crop112/ (stage 2), word times from DIR/data/<split>/ctm (stage 1)
 Writes DIR/exp/<system>/seed<k>/          the word classifiers (p3d50: AE-MSR section 5.2)
-       DIR/dump/video_feats/<split>/      (T, 512) float32 a clip, from the front-end of the best p3d50
+       DIR/exp/frontend.pt                with pretrain.export: the front-end that reads words best, for other recipes
+       DIR/dump/video_feats/<split>/      (T, 512) a clip, from the front-end of the best p3d50
+       DIR/dump/video_feats_flipped/train with pretrain.views [straight, flipped]: the same of the mirrored clips
 With --shard the first part trains, and all parts, once that has ended, share the features.
 """
 
@@ -12,15 +14,17 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-from avsr.errors import AvsrError, UsageError
+from avsr.errors import AvsrError
 from avsr.models.systems import load_system
 from avsr.stages import common
 from avsr.stages.prepare_readers import SPLITS
 from avsr.stages.train_system import plan, run_folder
 from avsr.storage.arrays import Store
-from avsr.storage.markers import fingerprint
+from avsr.storage.lip_features import FOLDERS, View
+from avsr.storage.markers import fingerprint, is_done, mark
+from avsr.training.folder import RunFolder
 
 log = logging.getLogger("avsr")
 
@@ -35,6 +39,13 @@ class PretrainConf:
     seeds: int = 1  # how many: --seed, --seed + 1, ...
     window: int = 29  # frames around the middle of a word; LRW's clips have 29
     train: dict[str, Any] = field(default_factory=dict)  # overrides of conf/training/<protocol>.yaml, by protocol
+    export: bool = False  # write the front-end of the trained system that is best on validation to exp/frontend.pt
+    views: tuple[View, ...] = ("straight",)  # of training clips; with flipped, one of both in each epoch
+    feature_dtype: Literal["float32", "float16"] = "float32"  # as stored; an ark takes 4 bytes a number all the same
+
+    def __post_init__(self):
+        if self.views not in (("straight",), ("straight", "flipped")):
+            raise ValueError("views must be [straight] or [straight, flipped]")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -42,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = common.parser("pretrain", __doc__)
     parser.add_argument("--work-dir", type=Path, required=True, help="work folder of the recipe")
     parser.add_argument("--systems", help="only these of the recipe's word classifiers")
-    parser.add_argument("--frontend", type=Path, help="a checkpoint made elsewhere, taken instead of a training")
+    parser.add_argument("--frontend", type=Path, help="made elsewhere, taken instead of a training: a file or folder")
     return common.run(parser, body, argv)
 
 
@@ -51,12 +62,15 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
     conf = stage.conf(PretrainConf)
     crops = {split: Store(args.work_dir / "dump" / "video" / split / "crop112", "stage 2 (crop)") for split in SPLITS}
     if args.frontend:
-        from avsr.training import checkpoint as checkpoints
+        from avsr.training import frontend
 
-        checkpoints.read(args.frontend, conf.features)  # says what is wrong with it before any process is started
-        extract(args, stage, conf, crops, args.frontend, args.frontend.name)
+        found = frontend.find(args.frontend)
+        frontend.read(found)  # says what is wrong with it before any process is started
+        extract(args, stage, conf, crops, found, found.name)
         return
     train_classifiers(args, conf)
+    if conf.export and args.shard[0] == 1:
+        export_best(args, conf)
     if conf.features is not None:
         best = run_folder(args.work_dir, conf.features, args.seed) / "best.pt"
         # Not where the work folder lies: it may be moved, or be named differently another time.
@@ -66,12 +80,37 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
 def extract(
     args: argparse.Namespace, stage: common.Stage, conf: PretrainConf, crops: dict[str, Store], best: Path, name: str
 ) -> None:
-    """The features of every utterance by the front-end of a checkpoint; `name` is written beside them."""
-    for split in SPLITS:
+    """The features of every utterance by a front-end; `name` is written beside them. Mirrored ones of training first:
+    the others, which say that there are two views, come last."""
+    both = len(conf.views) > 1
+    for view, split in [("flipped", "train")] * both + [("straight", split) for split in SPLITS]:
         key = ["features 1", crops[split].digest, fingerprint([best])]
-        out = args.work_dir / "dump" / "video_feats"
-        worker_args = (crops[split].folder, best, args.device)
-        stage.process(crops[split].keys(), make_extractor, worker_args, out, {split: {"frontend": name}}, key)
+        key += [what for what in (view, conf.feature_dtype) if what not in ("straight", "float32")]
+        meta = {"frontend": name, **({"views": list(conf.views)} if both and split == "train" else {})}
+        worker_args = (crops[split].folder, best, args.device, view == "flipped", conf.feature_dtype)
+        out = args.work_dir / "dump" / FOLDERS[view]
+        stage.process(crops[split].keys(), make_extractor, worker_args, out, {split: meta}, key)
+
+
+def export_best(args: argparse.Namespace, conf: PretrainConf) -> None:
+    """The front-end of the best of the trained systems that have one, to exp/frontend.pt."""
+    from avsr.models.registry import has_frontend
+    from avsr.training import frontend
+
+    names = [name for name in conf.systems if has_frontend(load_system(name, conf.preset).model)]
+    folders = [run_folder(args.work_dir, name, k) for name in names for k in range(args.seed, args.seed + conf.seeds)]
+    runs = [run for run in map(RunFolder, folders) if run.done.exists()]
+    if not runs:
+        raise AvsrError("pretrain.export: no trained system has a front-end; set it to false, or name one in --systems")
+    out = args.work_dir / "exp" / "frontend.pt"
+    marker, key = out.with_name("frontend.done.json"), ["front-end 1", fingerprint([run.done for run in runs])]
+    if is_done(marker, key):
+        return
+    best = frontend.best_of([run.best for run in runs])
+    origin = {"run": str(best.relative_to(args.work_dir)), "digest": RunFolder(best.parent).digest()}
+    origin = frontend.export(best, out, origin)
+    mark(marker, key, [out])
+    log.info("%s: from %s, %.1f %% of %d words", out, origin["run"], 100 * origin["accuracy"], origin["words"])
 
 
 def train_classifiers(args: argparse.Namespace, conf: PretrainConf) -> None:
@@ -104,24 +143,24 @@ def chosen(args: argparse.Namespace, conf: PretrainConf) -> list[str]:
     return [name for name in conf.systems if not named or name in named or name == conf.features]
 
 
-def make_extractor(crops: Path, checkpoint: Path, device: str) -> Callable[[str], dict[str, Any]]:
-    """Features of one utterance by the frozen front-end."""
+def make_extractor(
+    crops: Path, checkpoint: Path, device: str, flipped: bool, dtype: str
+) -> Callable[[str], dict[str, Any]]:
+    """Features of one utterance, or of its mirror image, by the frozen front-end."""
     import torch
 
-    from avsr.training.checkpoint import load_model
+    from avsr.training import frontend
 
     torch.set_num_threads(1)
-    model, _ = load_model(checkpoint, device)
-    if not hasattr(model, "frontend"):
-        raise UsageError(f"--frontend {checkpoint}: holds no lip-reading front-end; give a checkpoint of stage 5")
+    model = frontend.load(checkpoint, device)
     store = Store(crops)
     split = crops.parent.name
 
     def work(utt: str) -> dict[str, Any]:
         crop = torch.from_numpy(store.read(utt))[None].to(device)
         with torch.inference_mode():
-            features_btd = model.frontend(crop)
-        return {split: features_btd[0].float().cpu().numpy()}
+            features_btd = model(crop.flip(-1) if flipped else crop)
+        return {split: features_btd[0].float().cpu().numpy().astype(dtype)}
 
     return work
 

@@ -164,11 +164,11 @@ class Store:
         return tuple(self._entry(utt)[1])
 
     def read(self, utt: str) -> np.ndarray:
-        """One array, with the type and shape that it was written with."""
+        """One array, with the type and shape that it was written with, but float16 as float32: networks take that."""
         number, shape, dtype = self._entry(utt)
         try:
             array = self._read_hdf5(number, utt) if self.storage == "hdf5" else self._read_ark(number, utt)
-            return array.astype(dtype, copy=False).reshape(shape)
+            return array.astype("float32" if dtype == "float16" else dtype, copy=False).reshape(shape)
         except (OSError, KeyError, ValueError, AssertionError) as error:
             place = shard_files(self.folder, number, self.storage)[0]
             hint = f"delete {self.folder} and run {self._made_by} again"

@@ -4,6 +4,7 @@ Imports no torch, so that a stage finds out quickly that nothing is left to do.
 """
 
 import fcntl
+import json
 import logging
 import time
 from collections.abc import Iterator
@@ -44,6 +45,12 @@ class RunFolder:
     def finished(self, config: dict) -> bool:
         """Whether this very run has ended well and its result is still there."""
         return is_done(self.done, _binding(config))
+
+    def digest(self) -> str:
+        """Of all that the finished run was made from. Raises AvsrError when it was not finished."""
+        if not self.done.exists():
+            raise AvsrError(f"{self.done} is missing: the training there was not finished; run its stage again first")
+        return json.loads(self.done.read_text(encoding="utf-8"))["digest"]
 
     def finish(self, config: dict) -> None:
         mark(self.done, _binding(config), [self.best])

@@ -25,7 +25,7 @@ class ResNet34WordsConf:
 class ResNet34Words(WordClassifier):
     """With the back-ends `temporal` (convolutions, which the front-end learns with first) and `recurrent`."""
 
-    Conf = ResNet34WordsConf
+    Conf, Frontend = ResNet34WordsConf, ResNet34
 
     def __init__(self, conf: ResNet34WordsConf):
         frontend, features = ResNet34(conf.frontend), conf.frontend.features

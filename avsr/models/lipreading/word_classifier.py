@@ -66,7 +66,7 @@ class P3D50WordsConf:
 class P3D50Words(WordClassifier):
     """C3D-P3D50 with its back-ends of step 1, `dense`, and of step 2, `recurrent`."""
 
-    Conf = P3D50WordsConf
+    Conf, Frontend = P3D50WordsConf, P3D50
 
     def __init__(self, conf: P3D50WordsConf):
         frontend, features = P3D50(conf.frontend), conf.frontend.features
