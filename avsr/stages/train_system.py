@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -18,6 +17,8 @@ from avsr.noise.sources import NoiseSources
 from avsr.rng import rng
 from avsr.stages import common
 from avsr.stages.prepare import SPLITS
+from avsr.stages.seen import seen_features
+from avsr.storage import lip_features
 from avsr.storage.arrays import Store
 from avsr.storage.datadir import read_datadir
 from avsr.text import Characters
@@ -173,13 +174,15 @@ def plan(
 ) -> Job | None:
     """The job that trains a system, or None when it is done. `inputs` are the stores and files it is made from."""
     folder = run_folder(work_dir, system.id, seed)
+    digests = [_digest(path) for path in inputs]
+    model, seen, more = seen_features(system.model, work_dir)
     described = config.to_dict(
         {
             "id": system.id,
-            "model": system.model,
+            "model": model,
             "noise": noise_conf(system, getattr(conf, "noise", {})),
-            "options": options or {},
-            "inputs": [_digest(path) for path in inputs],
+            "options": {**(options or {}), **seen},
+            "inputs": digests + [_digest(path) for path in more],
         }
     )
     train = train_conf(system, conf.train, seed)
@@ -248,6 +251,7 @@ def make_task(kind: str, model: Any, described: dict, work_dir: Path, seed: int)
     """
     seed = int(rng(seed, described["id"], "task").integers(2**31))
     noise = config.build(NoiseConf, described["noise"], "noise")
+    flipped = "flipped" in described["options"].get("views", ())
     if kind == "lipread":
         from avsr.training.tasks.words import WordsData, WordsTask
 
@@ -255,11 +259,11 @@ def make_task(kind: str, model: Any, described: dict, work_dir: Path, seed: int)
     if kind == "enhance":
         from avsr.training.tasks.enhance import EnhanceData, EnhanceTask
 
-        data = EnhanceData(work_dir, model.mel_set, model.video_input, model.frame_multiple, noise, seed)
+        data = EnhanceData(work_dir, model.mel_set, model.video_input, model.frame_multiple, noise, seed, flipped)
         return EnhanceTask(data)
     from avsr.training.tasks.recognise import JointTask, RecogniseData, RecogniseTask
 
-    data = RecogniseData(work_dir, model.audio_input, model.video_input, noise, seed)
+    data = RecogniseData(work_dir, model.audio_input, model.video_input, noise, seed, flipped)
     return (JointTask if kind == "joint" else RecogniseTask)(data)
 
 
@@ -293,12 +297,9 @@ def _digest(path: Path) -> str:
     if path.suffix in (".json", ".jsonl") or path.name in ("text", "ctm"):
         return hashlib.blake2b(path.read_bytes(), digest_size=12).hexdigest() if path.exists() else ""
     if path.suffix == ".pt":
-        done = RunFolder(path.parent).done
-        if not done.exists():
-            raise AvsrError(f"{done} is missing: the training there was not finished; run its stage again first")
-        return json.loads(done.read_text(encoding="utf-8"))["digest"]
+        return RunFolder(path.parent).digest()
     made_by = {
-        "audio": "stage 3 (extract)", "video": "stage 2 (crop)", "video_feats": "stage 5 (pretrain)",
-        "noise": "stage 4 (mix)", "babble": "stage 4 (mix)",
+        "audio": "stage 3 (extract)", "video": "stage 2 (crop)", "noise": "stage 4 (mix)", "babble": "stage 4 (mix)",
+        **dict.fromkeys(lip_features.FOLDERS.values(), lip_features.STAGE),
     }  # fmt: skip
     return Store(path, next(made_by[part] for part in path.parts[::-1] if part in made_by)).digest

@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from avsr.features.mel import mel
 from avsr.noise.lists import NoiseConf
 from avsr.noise.sampler import ListMixer, MixSampler
 from avsr.rng import rng
 from avsr.storage.arrays import Store
+from avsr.storage.lip_features import features_store
 from avsr.training.task import Task
 from avsr.training.tasks.batch import augment, pad_batch
 
@@ -25,13 +29,36 @@ class EnhanceData:
     frame_multiple: int
     noise: NoiseConf
     seed: int
+    flipped: bool = False  # in training, features of the mirrored clip stand for half of those of the clip
 
 
 def video_store(work_dir: Path, split: str, video: str) -> Store:
     """The store of pictures or features that a system looks at."""
     if video == "feats":
-        return Store(work_dir / "dump" / "video_feats" / split, "stage 5 (pretrain)")
+        return features_store(work_dir, split)
     return Store(work_dir / "dump" / "video" / split / video, "stage 2 (crop)")
+
+
+class TrainingFeatures:
+    """The lip features that a training sees in one epoch: of each utterance one view, drawn anew in every epoch."""
+
+    def __init__(self, work_dir: Path, seed: int, epoch: int):
+        self._seed, self._epoch = seed, epoch
+        self._views = [features_store(work_dir, "train", view) for view in ("straight", "flipped")]
+
+    def __contains__(self, utt: str) -> bool:
+        return utt in self._views[0]
+
+    def read(self, utt: str) -> np.ndarray:
+        """(T, D)."""
+        return self._views[int(rng(self._seed, utt, self._epoch, "view").integers(2))].read(utt)
+
+
+def seen_video(data: Any, split: str, epoch: int | None) -> Store | TrainingFeatures | None:
+    """What the system of a task's `data` looks at: as it is stored, or in training (`epoch` given) one of two views."""
+    if data.video == "feats" and data.flipped and epoch is not None:
+        return TrainingFeatures(data.work_dir, data.seed, epoch)
+    return video_store(data.work_dir, split, data.video) if data.video else None
 
 
 class EnhanceExamples:
@@ -46,7 +73,7 @@ class EnhanceExamples:
             self.mixer = ListMixer(path, data.work_dir, split)
         else:
             self.mixer = MixSampler(data.noise, data.work_dir, split, data.seed)
-        self.video = video_store(data.work_dir, split, data.video) if data.video else None
+        self.video = seen_video(data, split, epoch)
         self.ids, self.lengths = [], []
         listed = self.mixer.rows if epoch is None else None
         for utt in self.mixer.sources.utterances:

@@ -15,7 +15,7 @@ from avsr.text import Characters
 from avsr.training.conf import RecogniseOptions, phase_options
 from avsr.training.task import Task
 from avsr.training.tasks.batch import pad_batch
-from avsr.training.tasks.enhance import statistics_batches, video_store
+from avsr.training.tasks.enhance import seen_video, statistics_batches
 
 MEL_SET = "mel_htk"
 
@@ -29,6 +29,7 @@ class RecogniseData:
     video: str | None  # "feats" or None
     noise: NoiseConf  # where a phase adds noise
     seed: int
+    flipped: bool = False  # in training, features of the mirrored clip stand for half of those of the clip
 
 
 class RecogniseExamples:
@@ -46,7 +47,7 @@ class RecogniseExamples:
         else:
             name = "babble" if noise.p_noise else "clean"
             self.mixer = ListMixer(data.work_dir / "data" / f"{split}_noisy" / f"{name}.jsonl", data.work_dir, split)
-        self.video = video_store(data.work_dir, split, data.video) if data.video else None
+        self.video = seen_video(data, split, epoch)
         self._characters = Characters()
         self.utterances = read_datadir(data.work_dir / "data" / split)
         self.ids, self.lengths, self._cuts = [], [], []
