@@ -13,9 +13,9 @@ WIDTH = 512  # of the features that networks expect where `video` is not said
 def with_width(model: Mapping[str, Any], width: int) -> dict[str, Any]:
     """A system's `model` for lip features of another width than the paper's; the same where they fit already."""
     model = dict(model)
-    for part in {"enhancer", "recogniser"} & {*model}:
-        model[part] = with_width(model[part], width)
-    if model["type"] != "joint" and video_of(model) == "feats" and model.get("video", WIDTH) != width:
+    if model["type"] == "joint":
+        return {**model, **{part: with_width(model[part], width) for part in ("enhancer", "recogniser")}}
+    if video_of(model) == "feats" and model.get("video", WIDTH) != width:
         model["video"] = width
     return model
 

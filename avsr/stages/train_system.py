@@ -16,6 +16,7 @@ from avsr.noise.lists import NoiseConf
 from avsr.noise.sources import NoiseSources
 from avsr.rng import rng
 from avsr.stages import common
+from avsr.stages.joint_parts import check_parts
 from avsr.stages.prepare import SPLITS
 from avsr.stages.seen import seen_features
 from avsr.storage import lip_features
@@ -189,15 +190,16 @@ def plan(
     if RunFolder(folder).finished(resolved(described, train)):
         log.info("%s, seed %d: trained before", system.id, seed)
         return None
+    starts = starting_points(system, conf, work_dir, seed)
+    if system.kind == "joint":
+        check_parts(system.id, model, starts)
     args = {
         "kind": system.kind,
         "described": described,
         "train": config.to_dict(train),
         "work_dir": str(Path(work_dir).absolute()),
         "device": device,
-        "start_from": {
-            part: str(path.absolute()) for part, path in starting_points(system, conf, work_dir, seed).items()
-        },
+        "start_from": {part: str(path.absolute()) for part, path in starts.items()},
     }
     return Job(f"{system.id} seed {seed}", f"{__name__}:train_one", args, folder)
 
