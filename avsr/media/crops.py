@@ -6,10 +6,12 @@ A_columns, without rounding between them.
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from avsr.media.landmarks import EYES, MOUTH, MOUTH_CORNERS
+from avsr.errors import UtteranceError
+from avsr.media.landmarks import EYES, MOUTH, MOUTH_CORNERS, read_made_elsewhere
 
 EYE_DISTANCE = 64.0  # px between the outer eye corners, median of GRID s1 at 360x288: there a window is as wide as said
 MOUTH_WIDTH = 40.0  # px between the mouth corners, the same clips: for landmarks of the mouth alone
@@ -96,6 +98,25 @@ def fixed_crop(picture: np.ndarray, crop: FixedCrop) -> np.ndarray:
     """The same part of every picture, (H, W) uint8 -> (size, size) uint8."""
     (top, bottom), (left, right) = crop.rows, crop.columns
     return cut(picture, top, left, bottom - top, right - left, crop.size)
+
+
+def read_crops(path: Path, exact: int | None = None, least: int = 1) -> np.ndarray:
+    """Mouth pictures made elsewhere, from an npz file: (T, H, W) uint8 grey at 25 a second.
+
+    Args:
+        exact, least: as in `read_frames`: pictures of every clip (the last is repeated, more are cut off), and of the
+            shortest.
+    Raises UtteranceError: no file, other contents, too few pictures.
+    """
+    crops_thw = read_made_elsewhere(path, "crops")
+    if crops_thw.ndim != 3 or crops_thw.dtype != np.uint8 or 0 in crops_thw.shape:
+        what = f"shape {crops_thw.shape} and type {crops_thw.dtype}"
+        raise UtteranceError(f"{path}: crops have {what}, not (pictures, rows, columns) of uint8 grey; make it again")
+    if len(crops_thw) < least:
+        raise UtteranceError(f"{path}: only {len(crops_thw)} pictures, at least {least} are needed; leave it out")
+    if exact is None:
+        return crops_thw
+    return crops_thw[np.minimum(np.arange(exact), len(crops_thw) - 1)]
 
 
 def cut(

@@ -10,6 +10,7 @@ seldom counted; it is not followed either. AE-MSR and MHCA-AVCRN both take their
 
 import importlib.util
 import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,19 +35,22 @@ PREDICTOR = "shape_predictor_68_face_landmarks.dat"
 class DetectConf:
     """How landmarks come about."""
 
-    backend: Literal["dlib", "npz", "box"] = "dlib"  # npz: files of `folder`; box: none, crops by crop.box
+    # npz: files of `folder`; box: none, crops by crop.box; crops: none, crops of `folder`
+    backend: Literal["dlib", "npz", "box", "crops"] = "dlib"
     every: int = 5  # pictures from one regular detection to the next (5 = 0.2 s)
     width: int = 320  # px: wider pictures are reduced to this for the first search; doubled until a face is found
     jump: float = 0.2  # of its width: a box that moves more between two detections is followed picture by picture
     max_missed: float = 0.2  # an utterance is dropped when this share of the regular detections misses (GRID: 3 of 15)
-    folder: Path | None = None  # of <utt>.npz with `landmarks` (T, 68, 2) or (T, 20, 2) in px, lost pictures NaN
+    # of <utt>.npz. npz: `landmarks` (T, 68, 2) or (T, 20, 2) in px (x, y), lost pictures NaN; crops: `crops` (T, H, W)
+    # uint8 grey mouths. Both at 25 pictures a second
+    folder: Path | None = None
     predictor: Path | None = None  # another 68-point model for dlib; default: that of face_recognition_models
 
     def __post_init__(self):
         if self.every < 1 or self.width < 80 or not 0 < self.max_missed <= 1:
             raise ValueError("detect.every must be >= 1, detect.width >= 80, detect.max_missed in (0, 1]")
-        if (self.backend == "npz") != (self.folder is not None):
-            raise ValueError("detect.folder belongs to detect.backend npz: give both or none")
+        if (self.backend in ("npz", "crops")) != (self.folder is not None):
+            raise ValueError("detect.folder belongs to detect.backend npz or crops: give both or none")
 
 
 @dataclass
@@ -265,13 +269,10 @@ def read_npz(path: Path, frames: int, max_missed: float) -> tuple[np.ndarray, di
 
     Raises UtteranceError: no file, other contents, other length than `frames` pictures at 25 fps, too many lost.
     """
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            points = np.asarray(data["landmarks"], np.float32)
-    except FileNotFoundError as error:
-        raise UtteranceError(f"{path}: there is no such file; make it, or use crop.detect.backend dlib") from error
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-        raise UtteranceError(f"{path}: not an npz file with an array `landmarks`; make it again") from error
+    points = read_made_elsewhere(path, "landmarks")
+    if points.dtype.kind not in "iuf":
+        raise UtteranceError(f"{path}: landmarks are of type {points.dtype}, not numbers; make it again")
+    points = points.astype(np.float32)
     if points.ndim != 3 or points.shape[1:] not in ((POINTS, 2), (20, 2)) or len(points) != frames:
         raise UtteranceError(
             f"{path}: landmarks have shape {points.shape}, not ({frames}, 68, 2) or ({frames}, 20, 2) for the "
@@ -286,6 +287,20 @@ def read_npz(path: Path, frames: int, max_missed: float) -> tuple[np.ndarray, di
     if lost >= max_missed * frames:
         raise UtteranceError(f"{path}: landmarks are missing in {lost} of {frames} pictures; leave it out")
     return fill_gaps(points), {"frames": frames, "interpolated": lost}
+
+
+def read_made_elsewhere(path: Path, name: str) -> np.ndarray:
+    """The array of this name in an npz file. Raises UtteranceError: no file, not readable, no such array, a pickle."""
+    try:
+        data = np.load(path, allow_pickle=False)
+        if isinstance(data, np.ndarray):
+            raise ValueError("an npy file")
+        with data:
+            return np.asarray(data[name])
+    except FileNotFoundError as error:
+        raise UtteranceError(f"{path}: there is no such file; make it, or use crop.detect.backend dlib") from error
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise UtteranceError(f"{path}: not an npz file with an array `{name}`; make it again") from error
 
 
 def count_lost(points_tpx: np.ndarray) -> int:

@@ -7,7 +7,8 @@ Writes DIR/dump/video/<split>/landmarks/  (T, 68, 2) float32, px of the source p
                                info.jsonl  what was found in every utterance
                                qa.html     contact sheet, lost faces, sizes and offsets: open it in a browser
 Damaged, short and faceless clips go to failed.tsv. When only the crops' options change, the landmarks stay and no
-face is looked for again. With a fixed box (crop.detect.backend box) there are no landmarks; those of before go.
+face is looked for again. With a fixed box or crops made elsewhere (crop.detect.backend box, crops) there are no
+landmarks; those of before go.
 """
 
 import json
@@ -59,6 +60,11 @@ class CropConf:
             raise ValueError("max_frames must be at least frames and min_frames")
 
     @property
+    def landmarked(self) -> bool:
+        """Whether the crops are cut by landmarks."""
+        return self.detect.backend not in ("box", "crops")
+
+    @property
     def pictures(self) -> dict[str, Any]:
         """Options of `read_frames`."""
         bounds = {"exact": self.frames, "least": self.min_frames}
@@ -79,9 +85,9 @@ def _split(stage: Stage, conf: CropConf, utterances: dict[str, Utterance], out: 
         "crop112": {"window": conf.window112, "fps": 25},
     }
     found = {"landmarks": {"fps": 25, "key": landmarks_key}, **boxed}
-    stores, others = (found, boxed) if conf.box is None else (boxed, found)
+    stores, others = (found, boxed) if conf.landmarked else (boxed, found)
     forget(out, others)  # before the work: the crops are written over
-    if conf.box is not None:
+    if not conf.landmarked:
         shutil.rmtree(out / "landmarks", ignore_errors=True)  # these crops are not cut by them
     made_by = (conf, utterances, out if _has_landmarks(out, landmarks_key) else None)
     try:
@@ -128,6 +134,9 @@ class Cropping:
 
         utterance = self.utterances[utt]
         path = utterance.video
+        if self.conf.detect.backend == "crops":  # no video is needed
+            arrays, info = self._made_elsewhere(utt)
+            return {**arrays, "info": {**info, "sound": _seconds(utterance)}}
         if path is None:
             raise UtteranceError(f"{utterance.sound}: {utt} has sound but no video; name one in video.scp")
         source = probe(path)
@@ -184,6 +193,17 @@ class Cropping:
         pairs = [[fixed_crop(picture, cut) for cut in cuts] for picture in read_frames(path, **self.conf.pictures)]
         crop80, crop112 = (np.stack(column) for column in zip(*pairs, strict=True))
         return {"crop80": crop80, "crop112": crop112}
+
+    def _made_elsewhere(self, utt: str) -> tuple[dict[str, np.ndarray], dict]:
+        from avsr.media.crops import cut, read_crops
+
+        crops_thw = read_crops(self.conf.detect.folder / f"{utt}.npz", **self.conf.pictures)
+        frames, height, width = crops_thw.shape
+        arrays = {
+            f"crop{size}": np.stack([cut(picture, 0, 0, height, width, size) for picture in crops_thw])
+            for size in (80, 112)
+        }
+        return arrays, {"fps": 25, "width": width, "height": height, "frames": frames}
 
 
 def read_info(out: Path) -> list[dict[str, Any]]:

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
+from avsr.errors import UtteranceError
 from avsr.media import crops
-from avsr.media.crops import LRS3, LRW, Cropper, CropShape, cut, fixed_crop
+from avsr.media.crops import LRS3, LRW, Cropper, CropShape, cut, fixed_crop, read_crops
 from avsr.media.landmarks import EYES, MOUTH, MOUTH_CORNERS
 
 ENHANCEMENT, RECOGNITION = CropShape(128, 80, through=128), CropShape(96, 112)  # those of stage 2
@@ -138,3 +139,42 @@ def test_crops_of_corpora_with_centred_faces():
 
 def test_mouth_points_are_dlibs():
     assert MOUTH == slice(48, 68) and MOUTH_CORNERS == (48, 54) and EYES == (36, 45)
+
+
+def test_mouth_pictures_made_elsewhere(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (6, 9, 8), np.uint8)
+    np.savez_compressed(tmp_path / "a.npz", crops=pictures)
+    assert (read_crops(tmp_path / "a.npz", least=6) == pictures).all()
+    assert (read_crops(tmp_path / "a.npz", exact=8) == pictures[[0, 1, 2, 3, 4, 5, 5, 5]]).all()
+    assert (read_crops(tmp_path / "a.npz", exact=4) == pictures[:4]).all()
+
+
+def test_bad_files_of_mouth_pictures(tmp_path):
+    pictures = np.random.default_rng(0).integers(0, 256, (6, 40, 40), np.uint8)
+    np.savez(tmp_path / "colour.npz", crops=pictures[..., None].repeat(3, axis=-1))
+    np.savez(tmp_path / "float.npz", crops=pictures / 255)
+    np.savez(tmp_path / "none.npz", crops=pictures[:, :0])
+    np.savez(tmp_path / "other.npz", landmarks=pictures)
+    np.savez(tmp_path / "pickled.npz", crops=np.array([{"a": 1}], dtype=object))
+    np.savez_compressed(tmp_path / "damaged.npz", crops=pictures)
+    data = bytearray((tmp_path / "damaged.npz").read_bytes())
+    data[300:400] = bytes(100)
+    (tmp_path / "damaged.npz").write_bytes(data)
+    with open(tmp_path / "npy.npz", "wb") as file:
+        np.save(file, pictures)
+    for name, words in (
+        ("colour", r"shape \(6, 40, 40, 3\) and type uint8, not \(pictures, rows, columns\)"),
+        ("float", "type float64"),
+        ("none", r"shape \(6, 0, 40\)"),
+        ("other", "not an npz file with an array `crops`"),
+        ("pickled", "not an npz file with an array `crops`"),
+        ("damaged", "not an npz file with an array `crops`"),
+        ("npy", "not an npz file with an array `crops`"),
+        ("absent", "there is no such file"),
+    ):
+        with pytest.raises(UtteranceError, match=f"{name}.npz: .*{words}") as caught:
+            read_crops(tmp_path / f"{name}.npz")
+        assert "\n" not in str(caught.value)
+    np.savez(tmp_path / "short.npz", crops=pictures)
+    with pytest.raises(UtteranceError, match="only 6 pictures, at least 7 are needed"):
+        read_crops(tmp_path / "short.npz", least=7)

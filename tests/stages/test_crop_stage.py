@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from avsr.media import landmarks
-from avsr.media.crops import Cropper, CropShape, FixedCrop, fixed_crop
+from avsr.media.crops import Cropper, CropShape, FixedCrop, cut, fixed_crop
 from avsr.stages import crop
 from avsr.storage.arrays import Store
 from avsr.storage.datadir import Utterance, write_datadir
@@ -250,6 +251,46 @@ def test_a_fixed_box(tmp_path, good):
     assert not (out / "landmarks").exists() and (out / "qa.html").exists()
 
 
+def test_mouth_pictures_made_elsewhere(tmp_path, good, monkeypatch):
+    """They are resized and nothing is detected; a clip of which there is only sound will do."""
+    monkeypatch.setattr(landmarks, "FaceFinder", None)
+    mouths = np.random.default_rng(0).integers(0, 256, (25, 112, 112), np.uint8)
+    (tmp_path / "mouths").mkdir()
+    np.savez_compressed(tmp_path / "mouths" / "s1-plain.npz", crops=mouths)
+    np.savez(tmp_path / "mouths" / "s2-mute.npz", crops=mouths[:4])
+    np.savez(tmp_path / "mouths" / "s2-sound.npz", crops=mouths[:, :96, :90])
+    clips = {utt: good[utt] for utt in ("s1-plain", "s1-fps30", "s2-mute")} | {"s2-sound": None}
+    data = make_data(tmp_path / "data" / "test", clips)
+    options = ["--set=crop.detect.backend=crops", f"--set=crop.detect.folder={tmp_path / 'mouths'}"]
+    assert run(data, tmp_path / "video", *options, "--max-fail-rate=0.9") == 0
+    out = tmp_path / "video" / "test"
+    small, large = Store(out / "crop80"), Store(out / "crop112")
+    assert small.keys() == large.keys() == ["s1-plain", "s2-sound"] and not (out / "landmarks").exists()
+    assert (large.read("s1-plain") == mouths).all()  # they had the right size
+    resized = np.asarray(Image.fromarray(mouths[7, :96, :90]).resize((80, 80), Image.Resampling.BILINEAR))
+    inner = (slice(2, -2), slice(2, -2))  # Pillow does not repeat edges
+    assert np.abs(small.read("s2-sound")[7][inner].astype(int) - resized[inner]).max() <= 1
+    assert large.read("s2-sound").shape == (25, 112, 112) and info(out)["s2-sound"]["width"] == 90
+    found = failures(out)
+    assert "s1-fps30.npz: there is no such file" in found["s1-fps30"]
+    assert "s2-mute.npz: only 4 pictures, at least 5" in found["s2-mute"]
+    assert "qa.html" in {path.name for path in out.iterdir()}
+
+
+def test_mouth_pictures_are_as_long_as_the_corpus_says(tmp_path, good):
+    mouths = np.random.default_rng(0).integers(0, 256, (27, 20, 20), np.uint8)
+    (tmp_path / "mouths").mkdir()
+    for name, count in (("s1-plain", 24), ("s1-fps30", 27)):
+        np.savez(tmp_path / "mouths" / f"{name}.npz", crops=mouths[:count])
+    data = make_data(tmp_path / "data" / "test", {utt: good[utt] for utt in ("s1-plain", "s1-fps30")})
+    options = ["--set=crop.detect.backend=crops", f"--set=crop.detect.folder={tmp_path / 'mouths'}"]
+    assert run(data, tmp_path / "video", *options, "--set=crop.frames=25") == 0
+    crops = Store(tmp_path / "video" / "test" / "crop80")
+    assert crops.shape("s1-plain") == crops.shape("s1-fps30") == (25, 80, 80)
+    assert (crops.read("s1-plain")[24] == crops.read("s1-plain")[23]).all()
+    assert (crops.read("s1-fps30")[24] == cut(mouths[24], 0, 0, 20, 20, 80)).all()
+
+
 @pytest.mark.parametrize(
     ("option", "words"),
     [
@@ -257,6 +298,7 @@ def test_a_fixed_box(tmp_path, good):
         ("crop.detect.every=0", "detect.every must be"),
         ("crop.detect.backend=box", "box belongs to"),
         ("crop.frames=3", "min_frames <= frames"),
+        ("crop.detect.backend=crops", "detect.folder belongs to"),
         ("crop.detect.backend=magic", "none of 'dlib'"),
     ],
 )
