@@ -1,0 +1,119 @@
+"""python -m avsr.media.convert_pickles IN OUT: other people's pickles of landmarks or mouth pictures to npz files.
+
+Every IN/**/<name>.pkl becomes OUT/<utterance>.npz, folders joined with '-': IN/s1/bbaf2n.pkl is OUT/s1-bbaf2n.npz. A
+pickle holds, for one clip, an array or a list with an entry a picture, at 25 pictures a second:
+  landmarks       (68, 2) or, of the mouth alone, (20, 2) in px (x, y); None where the face was lost
+  mouth pictures  (H, W) uint8 grey
+or a dict of it, of which --key names the one to take. OUT is then crop.detect.folder, with crop.detect.backend npz for
+landmarks, crops for mouth pictures. Nothing in a pickle is run: what is no plain data or array of numbers is refused.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avsr.errors import AvsrError
+from avsr.storage.atomic import atomic_path
+from avsr.storage.datadir import check_id
+from avsr.storage.pickled_arrays import read_pickle
+
+SUFFIXES = (".pkl", ".pickle")
+LANDMARKS = ((68, 2), (20, 2))
+
+
+def convert(path: Path, out: Path, key: str | None = None) -> str:
+    """Writes one pickle as an npz file; returns what it holds: landmarks or crops. Raises AvsrError with one line."""
+    try:
+        name, array = understand(read_pickle(path), key)
+    except _Unclear as error:
+        raise AvsrError(f"{path}: {error}") from None
+    with atomic_path(out) as temporary:
+        np.savez(temporary, **{name: array})
+    return name
+
+
+class _Unclear(Exception):
+    """Why the contents of a pickle are no landmarks and no mouth pictures."""
+
+
+def understand(content: Any, key: str | None) -> tuple[str, np.ndarray]:
+    """`landmarks`, (T, 68 or 20, 2) float32 with NaN for lost pictures, or `crops`, (T, H, W) uint8."""
+    content = _inside(content, key)
+    entries = list(content) if isinstance(content, (list, tuple, np.ndarray)) else []
+    if not entries:
+        raise _Unclear("holds no list or array with an entry for each picture")
+    arrays = [None if entry is None else _numbers(_inside(entry, key)) for entry in entries]
+    known = [array for array in arrays if array is not None]
+    shapes = sorted({array.shape for array in known})
+    if len(shapes) != 1:
+        raise _Unclear(f"its pictures have {'several shapes, ' + str(shapes[:3]) if shapes else 'no entry but None'}")
+    kinds = {array.dtype.name for array in known}
+    if shapes[0] in LANDMARKS:
+        lost = np.full(shapes[0], np.nan, np.float32)
+        return "landmarks", np.stack([lost if array is None else array.astype(np.float32) for array in arrays])
+    if len(shapes[0]) == 2 and kinds == {"uint8"}:
+        if len(known) < len(arrays):
+            raise _Unclear(f"{len(arrays) - len(known)} of {len(arrays)} mouth pictures are None; leave the clip out")
+        return "crops", np.stack(known)
+    raise _Unclear(
+        f"its pictures have shape {shapes[0]} and type {', '.join(sorted(kinds))}, "
+        "not (68, 2) or (20, 2) landmarks or (H, W) uint8 grey"
+    )
+
+
+def _inside(content: Any, key: str | None) -> Any:
+    """The value that is meant of a dict; anything else is itself."""
+    if not isinstance(content, dict):
+        return content
+    if key is None and len(content) == 1:
+        return next(iter(content.values()))
+    if key not in content:
+        raise _Unclear(f"holds a dict of {', '.join(map(str, list(content)[:8]))}: name one with --key")
+    return content[key]
+
+
+def _numbers(entry: Any) -> np.ndarray:
+    try:
+        array = np.asarray(entry)
+    except ValueError:  # lists of unequal length
+        array = np.array(None)
+    if array.dtype.kind not in "biuf":
+        raise _Unclear("an entry is no array of numbers")
+    return array
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Converts all; says what is refused, one line each. Returns 0, 1 where any was refused, 2 for a wrong folder."""
+    parser = argparse.ArgumentParser(
+        prog="python -m avsr.media.convert_pickles",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("pickles", metavar="IN", type=Path, help="folder of .pkl or .pickle files")
+    parser.add_argument("out", metavar="OUT", type=Path, help="folder for the npz files")
+    parser.add_argument("--key", help="of a dict, in the file or for each picture: the value that is meant")
+    args = parser.parse_args(argv)
+    paths = sorted(path for path in args.pickles.rglob("*") if path.suffix in SUFFIXES and path.is_file())
+    if not paths:
+        print(f"convert_pickles: {args.pickles}: holds no {' or '.join(SUFFIXES)} file; see --help", file=sys.stderr)
+        return 2
+    made: dict[str, Path] = {}
+    for path in paths:
+        utt = "-".join(path.relative_to(args.pickles).with_suffix("").parts)
+        try:
+            check_id(utt, where=f"{path}: ")
+            if utt in made:
+                raise AvsrError(f"{path}: {made[utt]} is named {utt} too; rename one")
+            convert(path, args.out / f"{utt}.npz", args.key)
+            made[utt] = path
+        except AvsrError as error:
+            print(f"convert_pickles: {error}", file=sys.stderr)
+    print(f"{args.out}: {len(made)} ok, {len(paths) - len(made)} failed")
+    return 0 if len(made) == len(paths) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
