@@ -8,6 +8,7 @@ class Stopped(BaseException):
 
     def __init__(self, number: int):
         super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.number = number
         self.exit_code = 128 + number  # 130 SIGINT, 143 SIGTERM, as shells report them
 
 

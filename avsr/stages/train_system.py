@@ -201,7 +201,7 @@ def plan(
         "device": device,
         "start_from": {part: str(path.absolute()) for part, path in starts.items()},
     }
-    return Job(f"{system.id} seed {seed}", f"{__name__}:train_one", args, folder)
+    return Job(f"{system.id} seed {seed}", f"{__name__}:train_one", args, folder, train.processes)
 
 
 def starting_points(system: System, conf: Any, work_dir: Path, seed: int) -> dict[str, Path]:

@@ -74,7 +74,8 @@ class TrainConf:
     maximise: bool = False
     # how it is computed
     seed: int = 1
-    threads: int = 1  # of torch; another number may change the last bits
+    threads: int = 1  # of torch, in each process; another number may change the last bits
+    processes: int = 1  # that share each batch: one a GPU. Another number may change the last bits
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     channels_last: Literal["auto"] | bool = "auto"
     workers: Literal["auto"] | int = "auto"  # loading processes; 0: one thread. No influence on the results
@@ -86,12 +87,14 @@ class TrainConf:
     def __post_init__(self):
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be at least 0 and below 1, not {self.momentum}")
-        positive = ("lr", "batch", "epochs", "threads", "checkpoint_minutes", "log_every")
+        positive = ("lr", "batch", "epochs", "threads", "processes", "checkpoint_minutes", "log_every")
         optional = ("clip_norm", "max_frames", "epoch_examples", "max_steps", "max_minutes", "stop_after")
         for name in positive + optional:
             value = getattr(self, name)
             if value is not None and not (value > 0 and math.isfinite(value)):
                 raise ValueError(f"{name} must be above 0, not {value}")
+        if self.processes > self.batch:
+            raise ValueError(f"processes ({self.processes}) must not be above batch ({self.batch}), which they share")
         if self.workers != "auto" and self.workers < 0:
             raise ValueError(f"workers must be auto or at least 0, not {self.workers}")
         names = [phase.name for phase in self.phases]
@@ -145,5 +148,6 @@ def phase_options(kind: str, phase: Phase) -> Any:
     return build(OPTIONS[kind], phase.options, f"phase {phase.name}: options")
 
 
-# Keys that say how a run is watched or fed, not what it computes: they may change between start and resumption.
-FREE_KEYS = ("workers", "checkpoint_minutes", "log_every", "tensorboard")
+# Keys that say how a run is watched, fed or shared out, not what it computes: they may change between start and
+# resumption. (What several processes compute differs in the last bits; where there is batch norm, in its statistics.)
+FREE_KEYS = ("processes", "workers", "checkpoint_minutes", "log_every", "tensorboard")

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
+from avsr.signals import Stopped
+
 
 @contextmanager
 def signals_noted() -> Iterator[list[int]]:
@@ -25,6 +27,12 @@ def signals_noted() -> Iterator[list[int]]:
     finally:
         for number in numbers:
             signal.signal(number, before[number])
+
+
+def stop_if(asked: list[int]) -> None:
+    """Raises Stopped when a signal was noted down."""
+    if asked:
+        raise Stopped(asked[0])
 
 
 @contextmanager

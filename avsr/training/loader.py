@@ -67,9 +67,10 @@ class Loader:
         return pool, lambda indices: pool.submit(_make_here, indices)
 
 
-def free_cores(device: torch.device, threads: int) -> int:
-    """Cores that a trainer of `threads` threads leaves to loading processes."""
-    return len(os.sched_getaffinity(0)) - (1 if device.type == "cuda" else threads)
+def free_cores(device: torch.device, threads: int, processes: int = 1) -> int:
+    """Cores that `processes` trainers of `threads` threads leave to the loading processes of each."""
+    used = processes * (1 if device.type == "cuda" else threads)
+    return (len(os.sched_getaffinity(0)) - used) // processes
 
 
 def choose_workers(load_seconds: float, step_seconds: float, free: int) -> int:
@@ -120,6 +121,7 @@ def _make_here(indices: list[int]) -> dict:
 def _start_worker(task: Task, examples: Examples, parent: int) -> None:
     global _job
     _job = (task, examples)
+    os.setpgid(0, 0)  # torchrun stops a trainer by its group: what it loads is needed until its checkpoint is written
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the trainer ends its workers itself
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)

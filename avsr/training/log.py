@@ -95,8 +95,8 @@ def written_to(path: Path) -> Iterator[None]:
 class Bar:
     """One line that is written over, in a terminal; nothing elsewhere."""
 
-    def __init__(self):
-        self.on, self.next = sys.stderr.isatty(), 0.0
+    def __init__(self, on: bool = True):
+        self.on, self.next = on and sys.stderr.isatty(), 0.0
 
     def show(self, head: str, done: int, total: int, tail: str) -> None:
         now = time.monotonic()

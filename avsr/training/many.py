@@ -28,6 +28,7 @@ class Job:
     function: str
     args: dict
     folder: Path  # job.json and output.log go here
+    processes: int = 1  # that share the training
 
 
 @dataclass
@@ -69,7 +70,8 @@ def train_many(jobs: Sequence[Job], nj: int) -> None:
 def _start(job: Job) -> _Running:
     job.folder.mkdir(parents=True, exist_ok=True)
     write_json(job.folder / "job.json", {"function": job.function, "args": job.args})
-    command = [sys.executable, "-m", "avsr.training.worker", str(job.folder / "job.json")]
+    start = ["avsr.training.worker"] if job.processes == 1 else ["avsr.training.launch", str(job.processes)]
+    command = [sys.executable, "-m", *start, str(job.folder / "job.json")]
     paths = [entry or os.getcwd() for entry in sys.path]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
     log.info("%s: started, output in %s", job.name, job.folder / "output.log")

@@ -8,10 +8,11 @@ import logging
 import math
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -19,24 +20,23 @@ from torch import nn
 from avsr.errors import AvsrError, UsageError
 from avsr.rng import rng
 from avsr.signals import Stopped
-from avsr.storage.atomic import write_json
 from avsr.training import checkpoint
 from avsr.training.buckets import epoch_batches
 from avsr.training.conf import TrainConf
+from avsr.training.distributed import Ranks, joined
 from avsr.training.folder import RunFolder, resolved
 from avsr.training.freezing import freeze, frozen_to_eval, trainable
-from avsr.training.guards import signals_noted, torch_settings
+from avsr.training.guards import signals_noted, stop_if, torch_settings
 from avsr.training.loader import Loader, choose_workers, free_cores, to_device
 from avsr.training.log import Bar, TrainLog, written_to
+from avsr.training.optimiser import make_optimiser
 from avsr.training.position import Position
 from avsr.training.precision import Precision, choose, lay_out, step_seconds
+from avsr.training.report import give_up, say_epoch, say_processes, skip
 from avsr.training.schedule import Schedule
-from avsr.training.task import Task
+from avsr.training.task import Examples, Task
 
 log = logging.getLogger(__name__)
-
-MAX_SKIPPED = 20  # steps in a row with a gradient that is not finite
-FALL_EPOCHS = 3  # epochs of a phase after which its loss should have fallen
 
 
 def train(
@@ -47,24 +47,29 @@ def train(
     model: freshly built after `seed_torch(conf.seed)`; moved to `device`. out: folder of this run, see RunFolder; a
     run that was stopped there goes on, a finished one is skipped. system: plain data with `id`, `model` (what
     `load_model` builds the model from) and whatever else the result depends on, as fingerprints of the data: a change
-    of it is refused. Raises UsageError (settings), AvsrError (NaN, disk full, unreadable checkpoints), Stopped.
+    of it is refused. Where `conf.processes` is above 1, every process that torchrun has started calls this alike.
+    Raises UsageError (settings), AvsrError (NaN, disk full, unreadable checkpoints, a process that is gone), Stopped.
     """
     folder, config = RunFolder(out), resolved(system, conf)
     if folder.finished(config):
         log.info("%s: finished before", out)
         return folder.best
     with ExitStack() as stack:
-        stack.enter_context(folder.opened(config))
-        stack.enter_context(written_to(folder.path / "train.log"))
-        stack.enter_context(torch_settings(conf.threads, torch.device(device)))
-        run = _Run(model, task, conf, folder, config, torch.device(device))
+        ranks, device = stack.enter_context(joined(conf.processes, torch.device(device)))
+        if ranks.first:  # it alone writes
+            stack.enter_context(folder.opened(config))
+            stack.enter_context(written_to(folder.path / "train.log"))
+        ranks.wait()
+        stack.enter_context(torch_settings(conf.threads, device))
+        run = _Run(model, task, conf, folder, config, device, ranks)
         stack.callback(run.close)
         run.start()
         with signals_noted() as run.stop:
             run.to_the_end()
-        if run.pos.best is None or not folder.best.exists():
-            raise AvsrError(f"{out}: no best.pt: validation gave no number, or it was deleted; delete the folder")
-        folder.finish(config)
+        if ranks.first:
+            if run.pos.best is None or not folder.best.exists():
+                raise AvsrError(f"{out}: no best.pt: validation gave no number, or it was deleted; delete the folder")
+            folder.finish(config)
     return folder.best
 
 
@@ -74,14 +79,14 @@ def seed_torch(seed: int) -> None:
 
 
 class _Run:
-    def __init__(self, model, task, conf: TrainConf, folder: RunFolder, config: dict, device: torch.device):
+    def __init__(self, model, task, conf: TrainConf, folder: RunFolder, config: dict, device, ranks: Ranks):
         self.model, self.task, self.conf, self.device = model.to(device), task, conf, device
-        self.folder, self.config = folder, config
+        self.folder, self.config, self.ranks = folder, config, ranks
         self.phases = conf.all_phases()
         self.trainable = trainable(model)
         self.pos = Position()
         self.log: TrainLog | None = None
-        self.bar, self.stop = Bar(), []
+        self.bar, self.stop, self.logs = Bar(ranks.first), [], {}
         self.saved_at = time.monotonic()
 
     # ---- start, stop, save
@@ -94,8 +99,10 @@ class _Run:
         tb = self.folder.path / "tb" if self.conf.tensorboard else None
         if found is None:
             torch.manual_seed(int(rng(self.conf.seed, "dropout").integers(2**62)))
-            self.log = TrainLog(self.folder.log, tb, None)
-            self.task.prepare(self.model)
+            if self.ranks.first:
+                self.log = TrainLog(self.folder.log, tb, None)
+                self.task.prepare(self.model)
+            self.ranks.same(self.model)
             self._enter_phase()
             self._measure(None)
             self._save()
@@ -109,8 +116,11 @@ class _Run:
             self.optimiser.load_state_dict(content["optimiser"])
             self.schedule.load(content["schedule"])
         checkpoint.set_random_state(content["random"])
-        self.log = TrainLog(self.folder.log, tb, (content["log_bytes"], self.pos.step))
+        if self.ranks.first:
+            self.log = TrainLog(self.folder.log, tb, (content["log_bytes"], self.pos.step))
         log.info("resumed from %s (%s, epoch %d)", path.name, self._phase().name, self.pos.epoch + 1)
+        say_processes(content["config"]["train"].get("processes", 1), self.ranks.world)
+        self.ranks.wait()  # the first one's next checkpoint may remove the one that others are reading
 
     def to_the_end(self) -> None:
         """All epochs that are left. On Stopped, which comes between two steps only, a checkpoint is written first."""
@@ -129,11 +139,20 @@ class _Run:
             self.log.close()
 
     def _measure(self, precision: Precision | None) -> None:
-        """Chooses precision and number of loading processes by a few trial steps on the first batch."""
+        """Chooses precision and number of loading processes by a few trial steps of the first process."""
         examples, batches = self._epoch()
+        chosen = (False, False, 0)
+        if self.ranks.first:
+            self._try_out(precision, examples, self.ranks.share(batches[0]))
+            chosen = (self.precision.dtype == "bf16", self.precision.channels_last, self.workers)
+        bf16, channels_last, workers = self.ranks.tell(*chosen)
+        self.precision, self.workers = Precision("bf16" if bf16 else "fp32", bool(channels_last)), int(workers)
+        lay_out(self.model, self.precision.channels_last)
+
+    def _try_out(self, precision: Precision | None, examples: Examples, indices: Sequence[int]) -> None:
         for _ in range(2):  # the first time stores are opened
             start = time.perf_counter()
-            batch = self.task.collate([examples[i] for i in batches[0]])
+            batch = self.task.collate([examples[i] for i in indices])
             load_seconds = time.perf_counter() - start
         batch = to_device(batch, self.device)
         self._train_mode()
@@ -145,10 +164,9 @@ class _Run:
         self.precision = precision or choose(self.model, loss, self.conf, self.device)
         self.workers = self.conf.workers
         if self.workers == "auto":
-            free = free_cores(self.device, self.conf.threads)
+            free = free_cores(self.device, self.conf.threads, self.ranks.world)
             seconds = step_seconds(self.model, loss, self.precision, self.device) if free > 0 else 0.0
             self.workers = choose_workers(load_seconds, seconds, free)
-        lay_out(self.model, self.precision.channels_last)
 
     def _content(self) -> dict:
         return {
@@ -161,6 +179,8 @@ class _Run:
         }
 
     def _save(self) -> None:
+        if not self.ranks.first:
+            return
         state = {"optimiser": self.optimiser.state_dict(), "schedule": self.schedule.state()}
         state |= {"random": checkpoint.random_state(), "log_bytes": self.log.sync()}
         checkpoint.save_newest(self.folder.path, self.pos.step, {**self._content(), **state})
@@ -181,11 +201,7 @@ class _Run:
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         if not self.parameters:
             raise UsageError(f"phase {phase.name}: freeze leaves nothing to train")
-        options = {"lr": phase.lr, "weight_decay": phase.weight_decay}
-        if self.conf.optimiser == "adam":
-            self.optimiser = torch.optim.Adam(self.parameters, betas=self.conf.betas, **options)
-        else:
-            self.optimiser = torch.optim.SGD(self.parameters, momentum=self.conf.momentum, **options)
+        self.optimiser = make_optimiser(self.parameters, self.conf, phase)
         self.schedule = Schedule(phase.schedule, phase.lr)
 
     def _end_phase(self) -> None:
@@ -193,11 +209,8 @@ class _Run:
         pos, phase = self.pos, self._phase()
         last = pos.phase + 1 == len(self.phases)
         over = last or self._budget_used()
-        if (phase.keep or not over) and pos.best is not None:
-            checkpoint.put_best_by(self.folder.best, self.folder.best_of(phase.name), pos.phase)
-        for earlier in self.phases if over else self.phases[: pos.phase]:
-            if not earlier.keep:
-                self.folder.best_of(earlier.name).unlink(missing_ok=True)
+        if self.ranks.first:
+            self._keep_best(over)
         if over:
             if not last:
                 log.warning("the budget is used up: the phases after %s are left out", phase.name)
@@ -205,11 +218,21 @@ class _Run:
             return
         following = self.phases[pos.phase + 1]
         if following.init == "best":
-            path, content = checkpoint.read_best([self.folder.best, self.folder.best_of(phase.name)], pos.phase)
-            checkpoint.fill(self.model, content["model"], path)
+            if self.ranks.first:
+                path, content = checkpoint.read_best([self.folder.best, self.folder.best_of(phase.name)], pos.phase)
+                checkpoint.fill(self.model, content["model"], path)
+            self.ranks.same(self.model)
         pos.phase, pos.epoch, pos.phase_start, pos.best, pos.bad_epochs = pos.phase + 1, 0, pos.step, None, 0
         self._enter_phase()
         log.info("phase %s: lr %g, %d epochs at most", following.name, following.lr, following.epochs)
+
+    def _keep_best(self, over: bool) -> None:
+        phase, pos = self._phase(), self.pos
+        if (phase.keep or not over) and pos.best is not None:
+            checkpoint.put_best_by(self.folder.best, self.folder.best_of(phase.name), pos.phase)
+        for earlier in self.phases if over else self.phases[: pos.phase]:
+            if not earlier.keep:
+                self.folder.best_of(earlier.name).unlink(missing_ok=True)
 
     # ---- one epoch
 
@@ -225,12 +248,13 @@ class _Run:
         if self._budget_used():
             return
         examples, batches = self._epoch()
-        loader = Loader(self.task, examples, batches[self.pos.batch :], self.workers)
+        mine = [self.ranks.share(batch) for batch in batches[self.pos.batch :]]
+        loader = Loader(self.task, examples, [indices for indices in mine if indices], self.workers)
         self._train_mode()
         mark, waited = time.perf_counter(), 0.0
         with closing(iter(loader)) as source:
-            for batch in source:
-                self._step(batch, len(batches))
+            for indices in mine:
+                self._step(next(source) if indices else None, len(batches))
                 now = time.perf_counter()
                 self.pos.seconds += now - mark
                 self.pos.waited += loader.waited - waited
@@ -239,28 +263,36 @@ class _Run:
                 if self._budget_used():
                     break
 
-    def _step(self, batch: dict, batches: int) -> None:
-        pos, phase = self.pos, self._phase()
+    def _step(self, batch: dict | None, batches: int) -> None:
+        """One step of all processes, on this one's share of the batch, which may be none."""
+        pos, ranks = self.pos, self.ranks
         rate = self.schedule.lr(pos.step - pos.phase_start, pos.epoch, self._progress(batches))
         for group in self.optimiser.param_groups:
             group["lr"] = rate
-        batch = to_device(batch, self.device)
-        with self.precision.autocast(self.device):
-            total, count, self.logs = self.task.loss(self.model, batch, phase)
-        value, cells = float(total.detach()), float(count)
+        ranks.seed(self.conf.seed, pos.step)
+        total, count = self._loss(batch) if batch else (torch.zeros(()), 0)
+        totals, cells = ranks.totals(float(total.detach()), float(count))
+        value = sum(totals)
         if not math.isfinite(value):
-            self._give_up(batch, value)
-        (total / count).backward()
+            give_up(self.folder, self._phase(), pos, batch, totals, ranks.rank)
+        if batch:
+            (total / (count if ranks.alone else cells)).backward()
+        ranks.add_gradients(self.parameters)
         clip = math.inf if self.conf.clip_norm is None else self.conf.clip_norm
         if math.isfinite(float(nn.utils.clip_grad_norm_(self.parameters, clip))):
             self.optimiser.step()
             pos.skipped_in_row = 0
         else:
-            self._skip(batch)
+            skip(self.folder, self._phase(), pos, batch, ranks.first)
         self.optimiser.zero_grad(set_to_none=True)
         pos.step, pos.batch, pos.lr = pos.step + 1, pos.batch + 1, rate
         pos.row_sum, pos.row_count = pos.row_sum + value, pos.row_count + cells
         pos.epoch_sum, pos.epoch_count = pos.epoch_sum + value, pos.epoch_count + cells
+
+    def _loss(self, batch: dict) -> tuple[torch.Tensor, Any]:
+        with self.precision.autocast(self.device):
+            total, count, self.logs = self.task.loss(self.model, to_device(batch, self.device), self._phase())
+        return total, count
 
     def _after_step(self, batches: int) -> None:
         pos, phase = self.pos, self._phase()
@@ -271,25 +303,27 @@ class _Run:
         mean = pos.epoch_sum / max(pos.epoch_count, 1e-12)
         head = f"{self._id()} {phase.name} {pos.epoch + 1}/{phase.epochs}"
         self.bar.show(head, pos.batch, batches, f"loss {mean:.4f} lr {self.pos.lr:.2g}")
-        self._stop_if_asked()
+        asked, pos.seconds = self.ranks.agree(self.stop, pos.seconds)
+        stop_if(asked)
         if time.monotonic() - self.saved_at > 60 * self.conf.checkpoint_minutes:
             self._save()
 
     def _end_epoch(self) -> None:
         """Validation, then best weights, schedule, log, checkpoint, in this order: a kill between them repeats them."""
         pos, phase = self.pos, self._phase()
-        start = time.perf_counter()
-        result = self._validate()
+        result = self._validated()
         value = result[self.conf.metric]
-        pos.seconds += time.perf_counter() - start
         sign = -1 if self.conf.maximise else 1
         gained = math.isfinite(value) and (pos.best is None or sign * value < sign * pos.best)
         if gained:
             pos.best, pos.bad_epochs = value, 0
-            checkpoint.save(self.folder.best, {**self._content(), "valid": result})
+            if self.ranks.first:
+                checkpoint.save(self.folder.best, {**self._content(), "valid": result})
         elif not self.conf.stop_at_floor or self.schedule.at_floor(pos.epoch):
             pos.bad_epochs += 1
-        self._report(result, gained)
+        self._row(pos.epoch_sum / max(pos.epoch_count, 1e-12), value, {f"valid/{k}": v for k, v in result.items()})
+        self.bar.clear()
+        say_epoch(phase, pos, result, gained)
         self.schedule.epoch_end(gained)
         pos.epoch, pos.passes = pos.epoch + 1, pos.passes + 1
         pos.batch, pos.epoch_sum, pos.epoch_count = 0, 0.0, 0.0
@@ -299,6 +333,22 @@ class _Run:
         if tired or pos.epoch >= phase.epochs or self._budget_used():
             self._end_phase()
         self._save()
+
+    def _validated(self) -> dict:
+        """The first process validates, as one process does, and tells the others, who wait: what is best does not hang
+        on their number. They know the metric alone."""
+        self.ranks.same(self.model)
+        start, number, result = time.perf_counter(), 0, {self.conf.metric: math.nan}
+        if self.ranks.first:
+            try:
+                result = self._validate()
+            except Stopped as stopped:
+                number = stopped.number
+        seconds = self.pos.seconds + time.perf_counter() - start
+        number, value, self.pos.seconds = self.ranks.tell(number, result[self.conf.metric], seconds)
+        if number:
+            raise Stopped(int(number))
+        return {**result, self.conf.metric: value}
 
     def _validate(self) -> dict:
         examples = self.task.valid_examples(self._phase())
@@ -318,7 +368,7 @@ class _Run:
 
     def _watched(self, source: Iterator[dict]) -> Iterator[dict]:
         for batch in source:
-            self._stop_if_asked()
+            stop_if(self.stop)
             yield to_device(batch, self.device)
 
     def _train_mode(self) -> None:
@@ -341,60 +391,9 @@ class _Run:
         return progress
 
     def _row(self, loss: float, valid: float | None, extra: dict) -> None:
+        if not self.log:
+            return
         pos = self.pos
-        row = {
-            "phase": self._phase().name,
-            "epoch": pos.epoch + 1,
-            "train_loss": loss,
-            "valid": valid,
-            "lr": self.pos.lr,
-        }
+        row = {"phase": self._phase().name, "epoch": pos.epoch + 1, "train_loss": loss, "valid": valid, "lr": pos.lr}
         row |= {"skipped": pos.skipped, "seconds": round(pos.seconds, 3), "wait": round(pos.waiting, 4)}
         self.log.row(pos.step, row, extra)
-
-    def _report(self, result: dict, gained: bool) -> None:
-        pos, phase = self.pos, self._phase()
-        mean = pos.epoch_sum / max(pos.epoch_count, 1e-12)
-        self._row(mean, result[self.conf.metric], {f"valid/{name}": value for name, value in result.items()})
-        self.bar.clear()
-        log.info(
-            "%s epoch %d/%d step %d: train %.5g, valid %s%s; lr %.3g, %.0f s, %.1f %% waiting for data, %d skipped",
-            phase.name, pos.epoch + 1, phase.epochs, pos.step, mean,
-            " ".join(f"{name} {value:.5g}" for name, value in result.items()), " (best)" if gained else "",
-            self.pos.lr, pos.seconds, 100 * pos.waiting, pos.skipped,
-        )  # fmt: skip
-        if pos.epoch == 0:
-            pos.first_loss = mean
-        elif pos.epoch + 1 == min(FALL_EPOCHS, phase.epochs) and pos.first_loss is not None and mean >= pos.first_loss:
-            log.warning(
-                "%s: the training loss does not fall (%.5g in epoch 1, %.5g in epoch %d): try a lower lr or a warmup, "
-                "then a higher lr; look whether targets fit their inputs and whether it can learn 10 examples by heart",
-                phase.name, pos.first_loss, mean, pos.epoch + 1,
-            )  # fmt: skip
-
-    def _skip(self, batch: dict) -> None:
-        pos = self.pos
-        pos.skipped, pos.skipped_in_row = pos.skipped + 1, pos.skipped_in_row + 1
-        log.warning("step %d: the gradient is not finite, the step is skipped", pos.step)
-        if pos.skipped_in_row >= MAX_SKIPPED:
-            self._write_batch(batch, None)
-            raise AvsrError(
-                f"{self.folder.nan_batch}: {MAX_SKIPPED} steps in a row had a gradient that is not finite; "
-                "try a lower lr, or precision fp32"
-            )
-
-    def _give_up(self, batch: dict, value: float) -> None:
-        self._write_batch(batch, value)
-        raise AvsrError(
-            f"{self.folder.nan_batch}: the loss of these utterances is {value} at step {self.pos.step}; look at them, "
-            "then try a lower lr or precision fp32 (the last checkpoint is sound)"
-        )
-
-    def _write_batch(self, batch: dict, value: float | None) -> None:
-        pos = self.pos
-        place = {"phase": self._phase().name, "epoch": pos.epoch + 1, "batch": pos.batch, "step": pos.step}
-        write_json(self.folder.nan_batch, {**place, "utts": list(batch.get("utts", [])), "loss": str(value)})
-
-    def _stop_if_asked(self) -> None:
-        if self.stop:
-            raise Stopped(self.stop[0])

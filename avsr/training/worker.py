@@ -5,12 +5,15 @@ import json
 import logging
 import os
 import sys
+import time
+from contextlib import suppress
 from pathlib import Path
 
 from avsr import signals
 from avsr.errors import AvsrError, disk_line
 from avsr.parallel import end_with
 from avsr.signals import Stopped
+from avsr.storage.atomic import write_json
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -24,15 +27,29 @@ def main(argv: list[str] | None = None) -> int:
     try:
         getattr(importlib.import_module(module), name)(**job["args"])
     except AvsrError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return _ended(f"error: {error}", error.exit_code)
     except OSError as error:
-        print(f"error: {disk_line(error)}", file=sys.stderr)
-        return 1
+        return _ended(f"error: {disk_line(error)}", 1)
     except Stopped as stopped:
-        print(stopped, file=sys.stderr)
-        return stopped.exit_code
+        return _ended(str(stopped), stopped.exit_code)
+    except Exception as error:
+        _for_launcher(f"{type(error).__name__}: {error}")
+        raise
     return 0
+
+
+def _ended(line: str, code: int) -> int:
+    print(line, file=sys.stderr)
+    _for_launcher(line.removeprefix("error: "))
+    return code
+
+
+def _for_launcher(line: str) -> None:
+    """Where one training has several processes, torchrun asks each that fails for its reason in this file."""
+    path = os.environ.get("TORCHELASTIC_ERROR_FILE")
+    if path:
+        with suppress(OSError):  # where its folder cannot be written, the line stands in the output alone
+            write_json(Path(path), {"message": line, "timestamp": int(time.time())})
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from avsr.errors import AvsrError, UsageError
-from avsr.training.trainer import MAX_SKIPPED
+from avsr.training.report import MAX_SKIPPED
 from tests.training.toy import ToyExamples, ToyModel, ToyTask, run_toy
 
 
