@@ -52,4 +52,4 @@ class Task(Protocol):
         return {"loss": total / max(count, 1.0)}
 
     def prepare(self, model: "torch.nn.Module") -> None:  # noqa: B027
-        """Called once, before the first step of a run: statistics for the model's buffers."""
+        """Called once, before the first step of a run, by its first process: statistics for the model's buffers."""

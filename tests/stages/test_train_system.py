@@ -14,6 +14,7 @@ from avsr.stages.train_system import TrainStageConf, inputs_of, plan
 from avsr.storage.arrays import finish_store
 from avsr.storage.atomic import write_json, write_text
 from avsr.storage.datadir import Utterance, write_datadir
+from avsr.training.folder import RunFolder
 
 
 def planned(work, name, conf=None):
@@ -113,6 +114,16 @@ def test_what_a_recipe_sets_for_a_system_wins_over_what_it_sets_for_its_protocol
     of_a, of_av = (train_system.train_conf(load_system(name, "tiny"), overrides, 0) for name in ("eg_a", "eg_av"))
     assert (of_a.lr, of_a.batch, of_av.lr, of_av.batch) == (2e-3, 8, 1e-3, 8)
     assert [phase.name for phase in of_av.phases] == ["fuse"] and len(of_a.phases) > 1
+
+
+def test_a_training_has_as_many_processes_as_a_recipe_sets_and_is_the_same_training(mixed):
+    conf = TrainStageConf(train={"ae": {"processes": 3}})
+    one, three = planned(mixed, "ae_tcn"), planned(mixed, "ae_tcn", conf)
+    assert (one.processes, three.processes, three.args["train"]["processes"]) == (1, 3, 3)
+    run = RunFolder(three.folder)
+    write_text(run.best, "weights")
+    run.finish({"system": one.args["described"], "train": one.args["train"]})
+    assert planned(mixed, "ae_tcn", conf) is None  # trained before, whatever their number
 
 
 def test_what_a_recipe_sets_for_a_system_of_another_stage_is_refused():

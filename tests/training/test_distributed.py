@@ -19,6 +19,7 @@ from avsr.errors import AvsrError, UsageError
 from avsr.signals import Stopped
 from avsr.training.conf import TrainConf
 from avsr.training.distributed import Lost, Ranks, joined
+from avsr.training.folder import RunFolder, resolved
 from tests.training.systems import job
 from tests.training.toy import KilledTask, ToyTask, run_toy
 
@@ -253,6 +254,15 @@ def test_another_number_than_torchrun_started_is_refused(tmp_path, monkeypatch, 
     with pytest.raises(UsageError, match=said):
         run_toy(tmp_path / "run", **TWO)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_was_finished_before_there_was_the_key_stays_finished(tmp_path):
+    held, wanted = (resolved({"id": "toy"}, build(TrainConf, {"processes": n}, "train")) for n in (1, 4))
+    del held["train"]["processes"]
+    folder = RunFolder(tmp_path)
+    folder.best.write_text("weights")
+    folder.finish(held)
+    assert folder.finished(wanted)
 
 
 def test_what_torchrun_set_is_nothing_to_a_training_by_one(tmp_path, monkeypatch):

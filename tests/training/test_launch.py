@@ -22,7 +22,7 @@ START = (
     "import logging, sys, pathlib\nfrom avsr import signals\nfrom avsr.errors import AvsrError\n"
     "from avsr.training.many import *\nlogging.basicConfig(level=20)\nsignals.install()\n"
     "out = pathlib.Path(sys.argv[1])\n"
-    f"args = {{'out': str(out), 'keys': {LONG}, 'slow': 0.02}}\n"
+    f"args = {{'out': str(out), 'keys': {{**{LONG}, 'workers': int(sys.argv[2])}}, 'slow': 0.02}}\n"
     "try:\n train_many([Job('toy', 'tests.training.toy:job', args, out, 2)], 1)\n"
     "except signals.Stopped as s:\n sys.exit(s.exit_code)\nexcept AvsrError as e:\n sys.exit(f'stage: {e}')"
 )
@@ -48,9 +48,9 @@ def test_two_processes_of_torchrun_have_the_losses_of_one(tmp_path):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_one_that_is_killed_ends_the_run_with_one_line_and_a_stop_leaves_a_checkpoint(tmp_path, root, number):
-    """SIGTERM to the stage; kill -9 of the second of its processes."""
-    out = tmp_path / "run"
-    with subprocess.Popen([sys.executable, "-c", START, str(out)], cwd=root, stderr=subprocess.PIPE) as stage:
+    """SIGTERM to the stage, with loading processes, which torchrun must not stop; kill -9 of the second trainer."""
+    out, workers = tmp_path / "run", "1" if number == signal.SIGTERM else "0"
+    with subprocess.Popen([sys.executable, "-c", START, str(out), workers], cwd=root, stderr=subprocess.PIPE) as stage:
         try:
             wait_for(lambda: (out / "best.pt").exists())
             if number == signal.SIGTERM:
