@@ -1,5 +1,6 @@
 """The table of all systems, and the check that every configuration in the tree builds and trains."""
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -10,13 +11,19 @@ from avsr.config import CONF, build, merge, read_yaml
 from avsr.errors import AvsrError
 from avsr.models.gmac import multiply_adds
 from avsr.models.registry import build_model
-from avsr.models.systems import System, load_system, system_ids, training_conf
+from avsr.models.systems import PRESETS, System, load_system, system_ids, training_conf
 from avsr.training.conf import TrainConf, phase_options
 
 EGS = Path(__file__).resolve().parents[2] / "egs"  # recipes stand in the repository, not in an installed package
 SECONDS = 3.0  # of input that the cost is counted on: a GRID clip
 CHARACTERS = 15  # a second of speech, for the decoders of recognisers
 WORD_FRAMES = 29  # LRW's clips
+CLIPS = (11, 7)  # video frames of the two clips of a step
+MEMORY = 4.0  # GB that a step may need, unless said otherwise
+ADAM = 16  # bytes for each weight that learns: itself, its gradient, two moments; 4 for one that does not
+# Bytes that a step keeps for the way back, for each video frame: 26 MB were measured for C3D-P3D50 (AE-MSR: 25), 19 for
+# MT, at most 4 for networks that do not read lips from pictures of 112 px.
+KEPT = {"lipread": 30e6, "enhance": 5e6, "recognise": 5e6, "joint": 5e6}
 COLUMNS = ("id", "printed name", "preset", "parameters", "GMAC/s", "row of the paper")
 # What a wrong configuration or network can raise; the check goes on to the next.
 BROKEN = (AvsrError, ArithmeticError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError)
@@ -40,7 +47,7 @@ def table(presets: Sequence[str], only: Sequence[str] = ()) -> None:
             parts = [(system.name, system.row, model, gmac_per_second(system, model))]
             if hasattr(model, "frontend"):  # without a back-end, as it stands frozen in front of the other systems
                 cost = front_end_gmac(model.frontend)
-                parts.append((f"{system.name}, front-end", "AE-MSR section 3.1", model.frontend, cost))
+                parts.append((f"{system.name}, front-end", system.row, model.frontend, cost))
         for name, row, part, cost in parts:
             rows.append((system.id, name, system.preset, f"{parameters(part):,}", f"{cost:.3f}", row))
     widths = [max(len(row[i]) for row in rows) for i in range(len(COLUMNS))]
@@ -101,32 +108,51 @@ def training_loss(system: System, model: nn.Module, batch: dict[str, Tensor]) ->
     return total / count
 
 
-def step(system: System) -> str:
-    """Builds a system and makes one training step on random data; what to say about it. Raises what goes wrong."""
+def step_gigabytes(system: System) -> float:
+    """Memory of one step of `step`, in GB: from the network's weights and the frames of the two clips, as a bound."""
+    model = build_meta(system)
+    learnt = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return (ADAM * learnt + 4 * (parameters(model) - learnt) + KEPT[system.kind] * sum(CLIPS)) / 1e9
+
+
+def step(system: System, memory: float = MEMORY) -> str:
+    """Builds a system and makes one training step on random data; what to say about it. Raises what goes wrong.
+
+    memory: GB that it may need; a system that needs more is built without weights, for its number of parameters.
+    """
+    needed = step_gigabytes(system)
+    if needed > memory:
+        return f"{parameters(build_meta(system)):,} parameters, no step: needs {needed:.1f} GB, limit {memory:g} GB"
+    started = time.monotonic()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         model = build_model(system.model)
-        batch = random_batch([11, 7], [6, 4])
+        batch = random_batch(CLIPS, [6, 4])
         if hasattr(model, "fit_statistics"):
             model.fit_statistics([batch])
         optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 1e-3)
         before = training_loss(system, model.train(), batch)
         before.backward()
         optimiser.step()
-        after = training_loss(system, model, batch)
+        with torch.no_grad():
+            after = training_loss(system, model, batch)
     if not (torch.isfinite(before) and torch.isfinite(after)):
         raise ValueError("the loss is not finite")
-    return f"{parameters(model):,} parameters, loss {before.item():.3f} -> {after.item():.3f}"
+    seconds = time.monotonic() - started
+    return f"{parameters(model):,} parameters, loss {before.item():.3f} -> {after.item():.3f}, {seconds:.1f} s"
 
 
-def check(only: Sequence[str] = ()) -> int:
-    """Builds every system in every preset and every training protocol, one line each; 1 if any fails."""
+def check(only: Sequence[str] = (), memory: float = MEMORY) -> int:
+    """Builds and steps every system in every preset and builds every training protocol, one line each; 1 if any fails.
+
+    memory: GB that a step may need; what needs more is built only.
+    """
     folders = recipe_folders("systems")
     failed = 0
     for name in only or system_ids(folders):
-        for preset, action in (("tiny", step), ("small", step), ("base", _size), ("tiny", _training)):
-            what = f"{name} training" if action is _training else f"{name} {preset}"
-            failed += _report(what, lambda n=name, p=preset, a=action: a(load_system(n, p, (), folders)))
+        for preset in reversed(PRESETS):
+            failed += _report(f"{name} {preset}", lambda n=name, p=preset: step(load_system(n, p, (), folders), memory))
+        failed += _report(f"{name} training", lambda n=name: _training(load_system(n, "tiny", (), folders)))
     if not only:
         for folder in (CONF / "training", *recipe_folders("training")):
             for path in sorted(folder.glob("*.yaml")):
@@ -145,10 +171,6 @@ def _report(what: str, action: Callable[[], str]) -> int:
         return 1
     print(f"ok      {what}: {said}", flush=True)
     return 0
-
-
-def _size(system: System) -> str:
-    return f"{parameters(build_meta(system)):,} parameters"
 
 
 def _training(system: System) -> str:

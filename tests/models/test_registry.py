@@ -1,9 +1,11 @@
 """Systems from YAML, their networks, the listing and the check."""
 
+import re
 import subprocess
 import sys
 
 import pytest
+import torch
 
 from avsr.errors import UsageError
 from avsr.models import listing
@@ -141,11 +143,64 @@ def test_table_of_an_unknown_system(capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
+PRINTED = {  # AE-MSR as specified: integers, or millions with the digits that stand there
+    "ae_1drn": "56,445,632",
+    "ae_tcn": "19,504,512",
+    "eg_av": "14,507,561",
+    "eg_a": 12.26,
+    "eg_v": 2.28,
+    "eg_large_av": 48.3,
+    "tm_av": "75,860,521",
+    "tm_a": 44.34,
+    "tm_v": 44.18,
+}
+
+
+def test_table_has_the_printed_numbers_of_parameters(monkeypatch, capsys):
+    def without_weights(model):
+        with torch.device("meta"):
+            return build_model(model)
+
+    monkeypatch.setattr(listing, "build_model", without_weights)
+    monkeypatch.setattr(listing, "gmac_per_second", lambda system, model: 0.0)
+    assert main([word for name in PRINTED for word in ("--only", name)]) == 0
+    cells = {line.split()[0]: line.split("base")[1].split()[0] for line in capsys.readouterr().out.splitlines()[1:10]}
+    assert set(cells) == set(PRINTED)
+    for name, number in PRINTED.items():
+        if isinstance(number, str):
+            assert cells[name] == number
+        else:
+            digits = len(str(number).split(".")[1])
+            assert round(int(cells[name].replace(",", "")) / 1e6, digits) == number
+
+
 @pytest.mark.parametrize("name", AVSE)
 def test_check_builds_and_steps(name, capsys):
-    assert main(["--check", "--only", name]) == 0
+    assert main(["--check", "--only", name, "--memory", "0.3"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in out] == ["ok"] * 4 + ["all"]
+    assert ["loss" in line for line in out] == [True, True, name == "audio_only_crn", False, False]
+
+
+@pytest.mark.parametrize("name", ["eg_v", "ae_tcn"])
+def test_check_steps_the_base_size(name, capsys):
+    assert main(["--check", "--only", name]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if f" {name} base:" in line)
+    size = sum(p.numel() for p in listing.build_meta(load_system(name)).parameters())
+    before, after = re.fullmatch(rf"ok .*: {size:,} parameters, loss (\S+) -> (\S+), \d+\.\d s", line).groups()
+    assert before != after
+
+
+def test_check_says_what_needs_more_memory_than_there_is(capsys):
+    # 16 bytes for each of 12,258,857 weights that learn, 4 for each of 19,504,512 that do not, 18 frames of 5 MB
+    assert main(["--check", "--only", "eg_va_tcn", "--memory", "0.3"]) == 0
+    said = capsys.readouterr().out.splitlines()[2]
+    assert said == "ok      eg_va_tcn base: 31,763,369 parameters, no step: needs 0.4 GB, limit 0.3 GB"
+    assert listing.step_gigabytes(load_system("eg_va_tcn")) == pytest.approx(
+        (16 * 12_258_857 + 4 * 19_504_512) / 1e9 + 18 * 0.005
+    )
+    with pytest.raises(SystemExit, match="2"):
+        main(["--check", "--memory", "-1"])
 
 
 def test_check_reports_what_is_broken_and_goes_on(tmp_path, monkeypatch, capsys):
