@@ -37,7 +37,7 @@ def test_initial_weights_are_those_of_bai_et_al():
     assert TcnBlock(520, 3, 1, 0.1).convs[0].weight.std().item() == pytest.approx(0.01, rel=0.01)
 
 
-@pytest.mark.parametrize("frames", [1, 4, 29])
+@pytest.mark.parametrize("frames", [1, 4, 29, 75])
 def test_up_sampling_doubles_exactly_and_adds_the_nearest_neighbour(frames):
     torch.manual_seed(4)
     up = TcnUp(5)

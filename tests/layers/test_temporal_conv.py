@@ -65,6 +65,11 @@ def test_up_is_relu_of_norm_of_transposed_convolution_plus_nearest_neighbour():
     torch.testing.assert_close(block(x, torch.tensor([5]))[0], expected)
 
 
+@pytest.mark.parametrize("frames", [1, 4, 29, 75])
+def test_an_up_doubles_exactly(frames):
+    assert ResUp(6).eval()(torch.randn(1, frames, 6), torch.tensor([frames])).shape == (1, 2 * frames, 6)
+
+
 def test_padding_changes_no_frame_of_an_up():
     torch.manual_seed(4)
     x = torch.randn(2, 4, 6)
