@@ -9,6 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from avsr.errors import UsageError
 from avsr.layers.masking import valid_mask
 
 Transform = Literal["log_cmvn", "cbrt", "none"]
@@ -16,7 +17,10 @@ FLOOR = 1e-3  # about 60 dB under typical speech bins when the mixture's RMS is 
 
 
 class MelInput(nn.Module):
-    """g() over linear mel magnitudes (b, t, f). The statistics are buffers, so a checkpoint carries them."""
+    """g() over linear mel magnitudes (b, t, f). The statistics are buffers, so a checkpoint carries them.
+
+    UsageError when the magnitudes have another number of bins than the network was built for.
+    """
 
     def __init__(self, bins: int, transform: Transform):
         super().__init__()
@@ -26,6 +30,9 @@ class MelInput(nn.Module):
         self.register_buffer("fitted", torch.tensor(False))
 
     def forward(self, mel_btf: Tensor) -> Tensor:
+        if mel_btf.shape[-1] != len(self.mean):
+            found, built = mel_btf.shape[-1], len(self.mean)
+            raise UsageError(f"model.mels is {built}, but the sound comes in {found} bands; set model.mels to {found}")
         if self.transform == "none":
             return mel_btf
         if self.transform == "cbrt":
@@ -44,6 +51,7 @@ class MelInput(nn.Module):
         total, squares = torch.zeros((2, len(self.mean)), dtype=torch.float64)
         for batch in batches:
             mel_btf = batch["noisy_mel"]
+            self(mel_btf[:, :0])  # refuses another number of bins
             log_nf = torch.log(mel_btf[valid_mask(4 * batch["frames"], mel_btf.shape[1])] + FLOOR).double().cpu()
             count += len(log_nf)
             total += log_nf.sum(0)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from avsr.errors import UsageError
 from avsr.layers.mel_input import MelInput
 
 
@@ -39,3 +40,13 @@ def test_transforms_without_statistics(name):
     values = torch.tensor([[[0.0, 1.0, 8.0, 27.0, 0.125]]])
     expected = values if name == "none" else torch.tensor([[[0.001, 1.0, 2.0, 3.0, 0.5]]])
     torch.testing.assert_close(transform(values), expected)
+
+
+@pytest.mark.parametrize("name", ["log_cmvn", "cbrt", "none"])
+def test_sound_of_another_number_of_bands_is_refused(name):
+    said = "model.mels is 321, but the sound comes in 5 bands; set model.mels to 5"
+    with pytest.raises(UsageError, match=said):
+        MelInput(321, name)(batch(1)["noisy_mel"])
+    if name == "log_cmvn":
+        with pytest.raises(UsageError, match=said):
+            MelInput(321, name).fit([batch(1)])
