@@ -128,6 +128,7 @@ class RecogniseOptions:
     """Options of a phase of a recogniser, with an enhancer in front or without."""
 
     words: int | None = None  # longest window: half of the windows have so many words, the others fewer; null: whole
+    by_length: bool = False  # windows of many characters are drawn more often, in proportion; false: all alike
     p_noise: float = 0.0  # share of noisy clips
 
     def __post_init__(self):

@@ -139,6 +139,27 @@ def test_windows_of_words(work):
     assert counts == {1, 2} and checked == 12
 
 
+@pytest.mark.parametrize(
+    ("words", "by_length", "shares"),
+    [
+        (1, False, {"BIN": 1 / 3, "BLUE": 1 / 3, "AT": 1 / 3}),
+        (1, True, {"BIN": 3 / 9, "BLUE": 4 / 9, "AT": 2 / 9}),
+        # half of the windows have two words; of the other half a half has one, the rest two as well
+        (2, False, {"BIN": 1 / 12, "BLUE": 1 / 12, "AT": 1 / 12, "BIN BLUE": 3 / 8, "BLUE AT": 3 / 8}),
+        (2, True, {"BIN": 3 / 36, "BLUE": 4 / 36, "AT": 2 / 36, "BIN BLUE": 7 / 13 * 3 / 4, "BLUE AT": 6 / 13 * 3 / 4}),
+    ],
+)
+def test_how_often_each_window_is_drawn(work, words, by_length, shares):
+    data = RecogniseData(work, True, None, NoiseConf(p_speech=0.0), 0)
+    examples = RecogniseExamples(data, "train", 0, RecogniseOptions(words=words, by_length=by_length))
+    texts = []
+    for examples.epoch in range(4000):
+        texts.append(examples._cut("s1-b")[2])
+    assert set(texts) == set(shares)
+    for text, share in shares.items():
+        assert texts.count(text) / 4000 == pytest.approx(share, abs=0.03)
+
+
 def test_validation_has_windows_of_words_too_always_the_same(work):
     data = RecogniseData(work, True, "feats", NoiseConf(p_speech=0.0), 0)
     write_list(work / "data/valid_noisy/clean.jsonl", [Row("s1-a", "clean"), Row("s1-b", "clean")])

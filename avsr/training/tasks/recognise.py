@@ -40,7 +40,7 @@ class RecogniseExamples:
 
     def __init__(self, data: RecogniseData, split: str, epoch: int | None, options: RecogniseOptions):
         self.data, self.epoch = data, epoch
-        self.max_words = options.words
+        self.max_words, self.by_length = options.words, options.by_length
         noise = NoiseConf(**{**vars(data.noise), "p_noise": options.p_noise})
         if epoch is not None:
             self.mixer = MixSampler(noise, data.work_dir, split, data.seed)
@@ -70,10 +70,19 @@ class RecogniseExamples:
             return 0, frames, row.text
         draw = rng(self.data.seed, utt, "valid" if self.epoch is None else self.epoch, "words")
         count = self.max_words if draw.random() < 0.5 else int(draw.integers(1, self.max_words + 1))
-        first = int(draw.integers(0, len(words) - count + 1))
+        first = self._place(words, count, draw)
         chosen = words[first : first + count]
         start, end = floor(chosen[0][0] * 25), ceil(chosen[-1][1] * 25)
         return start, min(max(end, start + 1), frames), " ".join(word for _, _, word in chosen)
+
+    def _place(self, words: list[tuple[float, float, str]], count: int, draw: np.random.Generator) -> int:
+        """Which word a window of so many begins with."""
+        places = len(words) - count + 1
+        if not self.by_length:
+            return int(draw.integers(0, places))
+        characters = np.cumsum([0] + [len(word) for _, _, word in words])
+        weights = characters[count:] - characters[:places]
+        return int(draw.choice(places, p=weights / weights.sum()))
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -91,7 +100,7 @@ class RecogniseExamples:
 
 
 class RecogniseTask(Task):
-    """Cross-entropy over characters with teacher forcing. Phase options: words (null: whole), p_noise."""
+    """Cross-entropy over characters with teacher forcing. Phase options: words (null: whole), by_length, p_noise."""
 
     def __init__(self, data: RecogniseData):
         self.data = data
