@@ -60,6 +60,7 @@ def main(argv: list[str] | None = None) -> int:
 def body(args: argparse.Namespace, stage: common.Stage) -> None:
     """Trains unless --frontend is given, then extracts features."""
     conf = stage.conf(PretrainConf)
+    names = chosen(args, conf)
     crops = {split: Store(args.work_dir / "dump" / "video" / split / "crop112", "stage 2 (crop)") for split in SPLITS}
     if args.frontend:
         from avsr.training import frontend
@@ -68,7 +69,7 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
         frontend.read(found)  # says what is wrong with it before any process is started
         extract(args, stage, conf, crops, found, found.name)
         return
-    train_classifiers(args, conf)
+    train_classifiers(args, conf, names)
     if conf.export and args.shard[0] == 1:
         export_best(args, conf)
     if conf.features is not None:
@@ -113,8 +114,8 @@ def export_best(args: argparse.Namespace, conf: PretrainConf) -> None:
     log.info("%s: from %s, %.1f %% of %d words", out, origin["run"], 100 * origin["accuracy"], origin["words"])
 
 
-def train_classifiers(args: argparse.Namespace, conf: PretrainConf) -> None:
-    """Trains the word classifiers, with as many classes as the training split has words."""
+def train_classifiers(args: argparse.Namespace, conf: PretrainConf, names: list[str]) -> None:
+    """Trains the word classifiers `names`, with as many classes as the training split has words."""
     from avsr.training.many import train_many
     from avsr.training.tasks.words import word_list
 
@@ -122,7 +123,7 @@ def train_classifiers(args: argparse.Namespace, conf: PretrainConf) -> None:
     inputs = [args.work_dir / "dump" / "video" / split / "crop112" for split in ("train", "valid")]
     inputs += [args.work_dir / "data" / split / "ctm" for split in ("train", "valid")]
     jobs = []
-    for name in chosen(args, conf):
+    for name in names:
         system = load_system(name, conf.preset)
         system = replace(system, model={**system.model, "classes": len(words)})
         log.info("%s (%s): %d words", system.name, conf.preset, len(words))
@@ -138,8 +139,13 @@ def train_classifiers(args: argparse.Namespace, conf: PretrainConf) -> None:
 
 
 def chosen(args: argparse.Namespace, conf: PretrainConf) -> list[str]:
-    """The word classifiers of this run: all, or those that --systems names and the one that gives the features."""
+    """The word classifiers of this run: all, or those that --systems names and the one that gives the features.
+
+    Raises UsageError for a name that is no system's.
+    """
     named = (args.systems or "").replace(",", " ").split()
+    for name in named:
+        load_system(name)  # those of other stages are passed over here, a name that is none is refused
     return [name for name in conf.systems if not named or name in named or name == conf.features]
 
 

@@ -43,7 +43,7 @@ stage 4 mix --data "$work_dir/data" --audio "$work_dir/dump/audio" --out "$work_
   ${noise_dir:+--noise-dir "$noise_dir"} ${speech_dir:+--speech-dir "$speech_dir"}
 
 # the word classifier, then its frozen features of every utterance
-stage 5 pretrain --work-dir "$work_dir" ${frontend:+--frontend "$frontend"}
+stage 5 pretrain --work-dir "$work_dir" ${systems:+--systems "$systems"} ${frontend:+--frontend "$frontend"}
 
 # enhancement systems
 stage 6 enhance --work-dir "$work_dir" ${systems:+--systems "$systems"}

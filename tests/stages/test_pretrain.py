@@ -1,5 +1,6 @@
 """Stage 5: front-ends from elsewhere, views of the clips, and the front-end that is handed on."""
 
+import argparse
 import json
 
 import numpy as np
@@ -9,7 +10,7 @@ import torch
 from avsr.errors import AvsrError, UsageError
 from avsr.models.registry import build_model
 from avsr.stages import pretrain
-from avsr.stages.pretrain import make_extractor
+from avsr.stages.pretrain import PretrainConf, chosen, make_extractor
 from avsr.storage.arrays import ShardWriter, Store, finish_store
 from avsr.storage.markers import mark
 from avsr.training import checkpoint, frontend
@@ -231,3 +232,16 @@ def test_build_frontend_refuses_an_unknown_key():
 
     with pytest.raises(UsageError, match="unknown key 'widht'; did you mean 'width'"):
         build_frontend({"type": "p3d50", "frontend": {"widht": 1.0}})
+
+
+@pytest.mark.parametrize("more", [[], ["--frontend=no-such.pt"]])
+def test_systems_with_a_name_that_is_none_is_refused(tmp_path, capsys, more):
+    options = [f"--work-dir={tmp_path}", "--set=pretrain.systems=[p3d50, petridis, stafylakis]"]
+    assert pretrain.main([*options, *more, "--systems=eg_av petridi"]) == 2
+    assert one_line(capsys).startswith("pretrain: no system 'petridi'; near names: petridis")
+
+
+def test_systems_chooses_among_the_classifiers_and_keeps_what_gives_the_features():
+    conf = PretrainConf(systems=("p3d50", "petridis", "stafylakis"))
+    for named, names in ((None, ["p3d50", "petridis", "stafylakis"]), ("eg_av,petridis", ["p3d50", "petridis"])):
+        assert chosen(argparse.Namespace(systems=named), conf) == names

@@ -158,6 +158,12 @@ def test_a_bad_configuration_of_a_training_is_found_before_it_starts(finished, t
     assert not (finished / "exp/audio_only_crn").exists()
 
 
+@pytest.mark.parametrize("stage", [enhance, recognise, joint, score])
+def test_systems_with_a_name_that_is_none(finished, stage, capsys):
+    assert stage.main(["--work-dir", str(finished), "--systems", "audio_only_crn eg_aw"]) == 2
+    assert one_line(capsys).startswith(f"{stage.__name__.split('.')[-1]}: no system 'eg_aw'; near names: eg_a")
+
+
 def test_every_stage_refuses_a_device_that_is_not_there(finished, capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     before = contents(finished)
