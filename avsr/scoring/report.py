@@ -12,6 +12,9 @@ import numpy as np
 
 from avsr.errors import AvsrError, UsageError
 from avsr.scoring.checks import Rule, check
+from avsr.scoring.claims import Claim, claim_table, judge
+from avsr.scoring.confusions import word_tables
+from avsr.scoring.examples import example_table
 from avsr.scoring.published import PublishedNumbers, read_published
 from avsr.scoring.results import Results
 from avsr.scoring.tables import (
@@ -22,6 +25,7 @@ from avsr.scoring.tables import (
     System,
     Table,
     babble_columns,
+    by_inputs,
     check_table,
     noise_columns,
     order,
@@ -32,6 +36,9 @@ from avsr.storage.atomic import atomic_path, write_text
 
 OWN_NOTE = ("Interference is another utterance of the same talker: no voice can be known from its sound, so this is "
             "what shows that the lips are used.")
+
+ENERGY_NOTE = "The paper does not say in which domain it measured."
+MASK_NOTE = "The best mask, min(clean / noisy, 1) in every cell, has the least error that a mask of 0 to 1 can have."
 
 
 @dataclass(frozen=True)
@@ -44,6 +51,7 @@ class Run:
     synthetic: bool
     systems: tuple[System, ...]
     rules: tuple[Rule, ...] = ()
+    claims: tuple[Claim, ...] = ()
     notes: tuple[str, ...] = ()  # paragraphs under the section's title, such as how babble was made
 
     def __post_init__(self) -> None:
@@ -93,12 +101,22 @@ def write_report(
         raise AvsrError(f"{work_dir}/exp: no scores of protocol {run.protocol}, preset {run.preset}; run stage 9")
     out = Path(out or work_dir)
     results.write_csv(out / "results.csv", run.recipe)
-    put_section(out / "RESULTS.md", run, section(run, results, figures, read_published()))
+    more = tables_beside(Path(work_dir) / "exp", run, results)
+    put_section(out / "RESULTS.md", run, section(run, results, figures, read_published(), more))
     return results
 
 
-def section(run: Run, results: Results, figures: Sequence[tuple[str, str]], published: PublishedNumbers) -> str:
-    """The text of a run's section: tables, checks, figures, and where every row comes from."""
+def section(
+    run: Run,
+    results: Results,
+    figures: Sequence[tuple[str, str]],
+    published: PublishedNumbers,
+    more: Sequence[Table] = (),
+) -> str:
+    """The text of a run's section: tables, checks, figures, and where every row comes from.
+
+    `more` are tables that need more than the scores; they stand behind those of the scores.
+    """
     rows = order(results, run.systems)
     names = {row.id: row.name for row in rows}
     corpus = "generated, synthetic corpus: its numbers say nothing about real people. " if run.synthetic else ""
@@ -110,7 +128,9 @@ def section(run: Run, results: Results, figures: Sequence[tuple[str, str]], publ
         "`–`: not run, or not printed in the paper.", "",
     ]
     parts += [line for note in run.notes for line in (note, "")]
-    tables = score_tables(run, results, rows, published)
+    tables = [*score_tables(run, results, rows, published), *more]
+    if run.claims:
+        tables.append(claim_table(f"Claims{run.mark}", judge(results, run.claims), names))
     if run.rules:
         tables.append(check_table(f"Checks{run.mark}", check(results, run.rules), names))
     parts += [table.markdown() for table in tables]
@@ -118,6 +138,13 @@ def section(run: Run, results: Results, figures: Sequence[tuple[str, str]], publ
         parts += [f"![{caption}](figures/{run.key}/{name})", "", f"*{caption}{run.mark}*", ""]
     parts.append(provenance_table(f"Where every row comes from{run.mark}", results, names).markdown())
     return "\n".join(parts).rstrip() + "\n"
+
+
+def tables_beside(exp: Path, run: Run, results: Results) -> list[Table]:
+    """Tables of what lies beside the scores: words of the best lip reader, transcripts of recognisers."""
+    rows = order(results, run.systems)
+    examples = example_table(exp, results, rows, run.mark)
+    return [*word_tables(exp, results, rows, run.mark), *([examples] if examples else [])]
 
 
 def _where_from(published: PublishedNumbers) -> str:
@@ -128,12 +155,16 @@ def _where_from(published: PublishedNumbers) -> str:
 def score_tables(run: Run, results: Results, rows: Sequence[System], published: PublishedNumbers) -> list[Table]:
     """Enhancement (the papers' conditions, then Own, then further measures), recognition, energy error, words."""
     def make(title: str, columns: list[Column], expected, note: str = "", paper: PublishedNumbers | None = published):
-        table = score_table(f"{title}{run.mark}", results, rows, columns, expected, paper)
+        ordered = by_inputs(rows) if expected is recognises else rows
+        table = score_table(f"{title}{run.mark}", results, ordered, columns, expected, paper)
         shown = {line[0] for line in table.rows}
         others = [row.name for row in rows if row.mel_set == "mel_htk" and row.name in shown]
         if others and expected is enhances:
             names = ", ".join(others)
             table.notes.insert(0, f"With the mel set of AE-MSR (`mel_htk`), not that of the others: {names}.")
+        ours = [row.name for row in ordered if row.ours and row.name in shown]
+        if ours:
+            table.notes.insert(0, f"Ours, in no table of the paper: {'; '.join(ours)}.")
         if note and table.rows:
             table.notes.insert(0, note)
         return table if table.rows or table.notes else None
@@ -157,12 +188,14 @@ def score_tables(run: Run, results: Results, rows: Sequence[System], published: 
     for metric, title in (("estoi", "ESTOI %"), ("si_sdr", "SI-SDR dB"), ("pesq_wb", "wide-band PESQ (P.862.2)")):
         columns = noise_columns((*paper_kinds, "own"), SNRS_ENHANCEMENT, [metric])
         tables.append(make(f"Enhancement: {title}", columns, enhances))
-    for metric, title in (("wer", "WER %"), ("cer", "CER %"), ("wer_greedy", "WER %, greedy search")):
-        tables.append(make(f"Recognition: {title}, babble", babble_columns(SNRS_RECOGNITION, metric, True), recognises,
+    for metric, title in (("wer", "WER %, babble (AE-MSR Tables 2 and 3)"), ("cer", "CER %, babble"),
+                          ("wer_greedy", "WER %, greedy search, babble")):
+        tables.append(make(f"Recognition: {title}", babble_columns(SNRS_RECOGNITION, metric, True), recognises,
                            "A row that sees no sound (V) has one value; it stands under `clean`."))
-    for metric, title in (("energy_linear", "magnitudes"), ("energy_sqrt", "square roots of magnitudes")):
-        tables.append(make(f"Energy error %, {title}, babble", babble_columns(SNRS_ENERGY, metric, False), cleans,
-                           "The paper does not say in which domain it measured."))
+    for metric, title in (("energy_linear", "magnitudes, babble (AE-MSR Table 4)"),
+                          ("energy_sqrt", "square roots of magnitudes, babble")):
+        tables.append(make(f"Energy error %, {title}", babble_columns(SNRS_ENERGY, metric, False), cleans,
+                           f"{ENERGY_NOTE} {MASK_NOTE}" if "oracle_mask" in results.systems() else ENERGY_NOTE))
     words = [Column("top 1", "words", "top1"), Column("top 5", "words", "top5")]
     tables.append(make("Lip reading: word accuracy %", words, lambda row: row.kind == "lipread"))
     return [table for table in tables if table is not None]

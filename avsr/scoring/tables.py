@@ -1,7 +1,7 @@
 """Tables in markdown: systems in rows, conditions in columns, intervals in cells, published numbers in own columns."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from math import isnan
 
 from avsr.errors import UsageError
@@ -14,16 +14,28 @@ DASH = "–"
 SNRS_ENHANCEMENT = (-5, 0)
 SNRS_RECOGNITION = (10, 5, 0, -5, -10)
 SNRS_ENERGY = (-5, 0, 5)
+INPUTS = ("A", "V", "AV", "VA", "VAV")  # of recognisers, in the order of AE-MSR Tables 2 and 3
+ORACLES = {
+    "oracle_mask": "Best mask of 0 to 1",
+    "oracle": "Oracle (true mel magnitude, mixture phase)",
+}
 
 
 @dataclass(frozen=True)
 class System:
-    """A row: id as in `--systems`, the printed name, and what it does (lipread, enhance, recognise or joint)."""
+    """A row: id as in `--systems`, the printed name, and what it does (lipread, enhance, recognise or joint).
+
+    Of a recogniser also: `inputs`, one of INPUTS; `heard`, the row whose energy error is that of the sound which it
+    gets (unprocessed, an enhancer, or empty: no sound); `ours`, that the paper has no such row.
+    """
 
     id: str
     name: str
     kind: str
     mel_set: str = "mel_slaney"
+    inputs: str = ""
+    heard: str = ""
+    ours: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,11 +109,16 @@ def order(results: Results, systems: Sequence[System]) -> list[System]:
         for other in sorted(measured):
             variant = variant_name(other, system)
             if variant:
-                rows.append(System(other, variant, system.kind, system.mel_set))
-    if "oracle" in measured:
-        rows.append(System("oracle", "Oracle (true mel magnitude, mixture phase)", "oracle"))
+                rows.append(replace(system, id=other, name=variant))
+    rows += [System(oracle, name, "oracle") for oracle, name in ORACLES.items() if oracle in measured]
     known = {row.id for row in rows}
     return rows + [System(other, f"`{other}`", "other") for other in sorted(measured - known)]
+
+
+def by_inputs(rows: Iterable[System]) -> list[System]:
+    """Rows by their inputs: sound, lips, both, as AE-MSR Tables 2 and 3 have them; within one in the order given."""
+    rank = {inputs: place for place, inputs in enumerate(INPUTS)}
+    return sorted(rows, key=lambda row: rank.get(row.inputs, len(rank)))
 
 
 def variant_name(other: str, system: System) -> str:

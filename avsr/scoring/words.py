@@ -57,3 +57,11 @@ def score_label(scores_k: np.ndarray, label: int) -> dict:
 def write_trn(path: Path, transcripts: Mapping[str, str]) -> None:
     """Writes `WORDS (utterance)` lines in the order of utterance ids, atomically."""
     write_text(path, "".join(f"{normalise(transcripts[utt])} ({utt})\n".lstrip() for utt in sorted(transcripts)))
+
+
+def read_trn(path: Path) -> dict[str, str]:
+    """Utterance -> words of a file that `write_trn` wrote; empty where there is none."""
+    if not Path(path).exists():
+        return {}
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    return {utt.rstrip(")"): words.strip() for words, _, utt in (line.rpartition("(") for line in lines)}

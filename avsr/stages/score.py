@@ -1,8 +1,8 @@
 """Stage 9, score: every trained system on every test list; tables, checks and figures.
 
 Reads  DIR/exp/<system>/seed<k>/best.pt (stages 5 to 8), noise lists of DIR/data/test_noisy/ (stage 4)
-Writes DIR/exp/<system>/seed<k>/<test set>/scores.tsv, hyp.trn; DIR/RESULTS.md, results.csv, figures/ (in DIR/exp where
-       DIR is the folder of the recipe: results get there by --publish true alone)
+Writes DIR/exp/<system>/seed<k>/<test set>/scores.tsv, hyp.trn or words.tsv; DIR/RESULTS.md, results.csv, figures/
+       (in DIR/exp where DIR is the folder of the recipe: results get there by --publish true alone)
 An utterance that cannot be scored is in failed.tsv beside the scores.tsv, where its row says why.
 Scores that are there for the same checkpoint and list are kept. Only this stage writes RESULTS.md.
 """
@@ -43,7 +43,8 @@ class ScoreConf:
     beam: int = 30
     length_penalty: float = 0.0  # of the beam: a sum of log-probabilities over (tokens) ** this; the paper's code: 0
     shuffled: tuple[str, ...] = ("mhca_avcrn",)  # systems that are scored with the lips of another utterance too
-    oracle: bool = True  # the true mel magnitudes, reconstructed: what `recon` loses
+    oracle: bool = True  # the true mel magnitudes, reconstructed: what `recon` loses; and the best mask of 0 to 1
+    claims: tuple[str, ...] = ()  # of a paper, in a table of their own: names of conf/claims/, such as ae_msr
     checks: str = "mini"  # what is asked of the results: conf/checks/<name>.yaml
     figure_utterance: str | None = None  # of the spectrograms; null: the first test utterance
 
@@ -110,6 +111,8 @@ def plan_jobs(args: argparse.Namespace, conf: ScoreConf, systems: list[System]):
     for row in ["unprocessed", *(["oracle"] if conf.oracle else [])]:
         for test_set in test_sets("enhance", "mel_slaney", lists) + test_sets("enhance", "mel_htk", lists):
             yield _job(args, conf, command, row, row, args.seed, test_set, None)
+    for test_set in test_sets("enhance", "mel_htk", lists) if conf.oracle else ():
+        yield _job(args, conf, command, "oracle_mask", "oracle_mask", args.seed, test_set, None)
     for system in systems:
         for folder in sorted((args.work_dir / "exp" / system.id).glob("seed*")):
             checkpoint = folder / "best.pt"
@@ -177,7 +180,14 @@ def table_rows(systems: list[System]):
     from avsr.scoring.tables import System as Row
 
     for system in systems:
-        yield Row(system.id, system.name, system.kind, system_mel_set(system))
+        if system.kind not in ("recognise", "joint"):
+            yield Row(system.id, system.name, system.kind, system_mel_set(system))
+            continue
+        modality = (system.model["recogniser"] if system.kind == "joint" else system.model)["modality"].upper()
+        heard = system.enhancer or ("unprocessed" if "A" in modality else "")
+        inputs = f"V{modality}" if system.kind == "joint" else modality
+        ours = system.row.startswith("not in the paper")
+        yield Row(system.id, system.name, system.kind, system_mel_set(system), inputs, heard, ours)
 
 
 def _rescored(args: argparse.Namespace, conf: ScoreConf, command: str, lists: list[str]):

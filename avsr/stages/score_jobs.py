@@ -1,4 +1,4 @@
-"""What stage 9 measures: one system on one test set, in a process of its own, into scores.tsv (and hyp.trn)."""
+"""What stage 9 measures: one system on one test set, in a process of its own, into scores.tsv and what lies beside."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -14,6 +14,8 @@ from avsr.errors import AvsrError, UtteranceError
 from avsr.features.inversion import reconstruct
 from avsr.features.mel import mel
 from avsr.noise.sampler import ListMixer
+from avsr.scoring.confusions import FILE as WORDS_FILE
+from avsr.scoring.confusions import write_words
 from avsr.scoring.energy import score_magnitudes
 from avsr.scoring.results import NO_OTHER, Provenance, write_scores
 from avsr.scoring.speech import METRICS, have_pesq, score_utterance
@@ -32,10 +34,10 @@ WORDS = "words"  # the test set of a lip reader: single words
 @dataclass(frozen=True)
 class ScoreJob:
     """`row` is the id in the tables: a system's, `<id>+shuffled`, `<id>+<phase>` (the weights that an earlier phase of
-    its training has kept), `<id>@<digest>`, `unprocessed` or `oracle`."""
+    its training has kept), `<id>@<digest>`, or one without a system: `unprocessed`, `oracle`, `oracle_mask`."""
 
     row: str
-    kind: str  # lipread, enhance, recognise, joint, unprocessed, oracle
+    kind: str  # lipread, enhance, recognise, joint, or, of those without a system, the row
     seed: int
     test_set: str
     work_dir: Path
@@ -68,7 +70,7 @@ class ScoreJob:
         if self.kind in ("recognise", "joint"):
             how.append(self.length_penalty)
         made_from = [self.provenance.checkpoint_digest, self.data_digest, *how]
-        version = "words 2" if self.kind == "lipread" else "scores 2"
+        version = "words 3" if self.kind == "lipread" else "scores 2"
         version = "shuffled 3" if self.row.endswith("+shuffled") else version
         return [version, self.row, self.kind, self.provenance.protocol, self.provenance.preset, made_from]
 
@@ -88,7 +90,8 @@ def run_job(job: ScoreJob) -> None:
     rows |= {utt: {"reason": f"{type(error).__name__}: {error}"} for utt, error in failed.items()}
     write_scores(job.scores, rows, job.provenance)
     write_failed(job.folder, "score", [failed_row(utt, "score", error) for utt, error in sorted(failed.items())])
-    mark(job.folder / "scores.done.json", job.key(have_pesq()), [job.scores, job.folder / "failed.tsv"])
+    files = [job.scores, job.folder / "failed.tsv", *([job.folder / WORDS_FILE] if job.kind == "lipread" else [])]
+    mark(job.folder / "scores.done.json", job.key(have_pesq()), files)
 
 
 @contextmanager
@@ -158,7 +161,12 @@ def _enhanced_one(job: ScoreJob, mixer: ListMixer, estimator: tuple, utt: str) -
         raise UtteranceError(f"{utt}: lasts less than {multiple} frames")
     noisy_n, clean_n = noisy_n[: 640 * frames], clean_n[: 640 * frames]
     noisy_tf, clean_tf = mel(noisy_n, mel_set), mel(clean_n, mel_set)
-    estimate_tf = clean_tf if job.kind == "oracle" else estimate(utt, noisy_tf, frames)
+    if job.kind == "oracle":
+        estimate_tf = clean_tf
+    elif job.kind == "oracle_mask":
+        estimate_tf = np.minimum(noisy_tf, clean_tf)  # noisy * min(clean / noisy, 1): in every cell the least error
+    else:
+        estimate_tf = estimate(utt, noisy_tf, frames)
     if job.test_set.startswith("babble"):
         return score_magnitudes(estimate_tf, clean_tf)
     wave_n = noisy_n if job.kind == "unprocessed" else reconstruct(noisy_n, estimate_tf, mel_set, job.recon)
@@ -242,18 +250,19 @@ def _heard_and_seen(model: Any, mixer: ListMixer, store: Store | None, utt: str)
 
 
 def _words(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]:
-    """Lip reading: is the right word first, is it among the first five."""
+    """Lip reading: is the right word first, is it among the first five; and what each word is taken for."""
     import torch
 
     from avsr.training.checkpoint import load_model
     from avsr.training.tasks.batch import pad_batch
-    from avsr.training.tasks.words import WordExamples, WordsData
+    from avsr.training.tasks.words import WordExamples, WordsData, word_list
 
     model, content = load_model(job.checkpoint, job.device, job.system)
     window = content["config"]["system"]["options"]["window"]
     head = _trained_head(content)
     examples = WordExamples(WordsData(job.work_dir, window, job.seed), "test", None)
     rows = {utt: {"reason": why} for utt, why in examples.left_out.items()}
+    words, taken = word_list(job.work_dir), {}
     for start in range(0, len(examples), BATCH):
         items = []
         for index in range(start, min(start + BATCH, len(examples))):
@@ -266,6 +275,8 @@ def _words(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]:
             logits_bn = model.logits(batch["crop112"], batch["frames"], head).cpu().numpy()
         for utt, scores, label in zip(batch["utts"], logits_bn, batch["label"].tolist(), strict=True):
             rows[utt] = score_label(scores, label)
+            taken[utt] = (words[label], words[int(scores.argmax())])
+    write_words(job.folder / WORDS_FILE, taken)
     return rows
 
 

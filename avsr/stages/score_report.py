@@ -16,6 +16,7 @@ from avsr.features.stft import stft
 from avsr.noise.sampler import ListMixer
 from avsr.scoring import figures
 from avsr.scoring.checks import read_rules
+from avsr.scoring.claims import read_claims
 from avsr.scoring.published import FOLDER as PUBLISHED
 from avsr.scoring.report import Run, figure_folder, publish, read_training_log, wer_curves, write_report
 from avsr.scoring.results import Results
@@ -37,7 +38,12 @@ STAGES = {"lipread": 5, "enhance": 6, "recognise": 7, "joint": 8}
 def write_all(args: argparse.Namespace, conf: Any, run: Run) -> None:
     """Figures, RESULTS.md, results.csv, where they are not there yet or what they show has changed; copied into the
     recipe's folder where --publish true asks for it."""
-    run = replace(run, rules=tuple(read_rules(CHECKS / f"{conf.checks}.yaml")), notes=tuple(notes(args.work_dir)))
+    run = replace(
+        run,
+        rules=tuple(read_rules(CHECKS / f"{conf.checks}.yaml")),
+        claims=tuple(claim for name in conf.claims for claim in read_claims(name)),
+        notes=tuple(notes(args.work_dir)),
+    )
     out = results_folder(args)
     results = read_current(args.work_dir, conf, run.protocol, run.preset)
     marker, key = out / f".results-{run.key}.done.json", made_from(args, conf, run, results)
@@ -68,7 +74,7 @@ def made_from(args: argparse.Namespace, conf: Any, run: Run, results: Results) -
     texts = [[str(path.relative_to(runs)), path.read_text(encoding="utf-8")] for path in paths]
     printed = [path.read_text(encoding="utf-8") for path in sorted(PUBLISHED.glob("*.yaml"))]
     held = [[*key, list(by_seed)] for key, by_seed in results.scores.items()]
-    return ["results 2", args.seed, conf, run, texts, held, printed]
+    return ["results 3", args.seed, conf, run, texts, held, printed]
 
 
 def results_folder(args: argparse.Namespace) -> Path:

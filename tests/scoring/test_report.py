@@ -4,6 +4,7 @@ import pytest
 
 from avsr.errors import AvsrError, UsageError
 from avsr.scoring.checks import Rule
+from avsr.scoring.claims import read_claims
 from avsr.scoring.published import read_published
 from avsr.scoring.report import (
     Run,
@@ -223,3 +224,36 @@ def test_checkpoint_digest(tmp_path):
     (tmp_path / "b").write_bytes(b"x" * 2_999_999 + b"y")
     assert len(checkpoint_digest(tmp_path / "a")) == 12
     assert checkpoint_digest(tmp_path / "a") != checkpoint_digest(tmp_path / "b")
+
+
+def test_recognisers_stand_by_what_they_hear_and_see_and_ours_are_named(tmp_path):
+    rows = (System("tm_av", "TM AV", "recognise", inputs="AV"), System("eg_vav_tcn", "T-EG VAV", "joint", inputs="VAV"),
+            System("eg_gru_a", "EG A, plain GRU", "recognise", inputs="A", ours=True),
+            System("eg_va_tcn", "T-EG VA", "joint", inputs="VA"), System("eg_v", "EG V", "recognise", inputs="V"))
+    for row in rows:
+        put(tmp_path, row.id, "clean", {"u1": {"words": 6, "word_errors": 1}})
+    write_report(tmp_path, run(systems=rows))
+    text = (tmp_path / "RESULTS.md").read_text()
+    wer = text.split("### Recognition: WER %, babble (AE-MSR Tables 2 and 3) (synthetic)")[1].split("###")[0]
+    names = [line.split("|")[1].strip() for line in wer.splitlines() if line.startswith("| ")][1:]
+    assert names == ["EG A, plain GRU", "EG V", "TM AV", "T-EG VA", "T-EG VAV"]
+    assert "Ours, in no table of the paper: EG A, plain GRU.\n" in wer
+
+
+def test_the_best_mask_stands_in_the_table_of_energy_errors_alone(tmp_path):
+    for name, error in (("unprocessed", 90.0), ("oracle_mask", 20.0), ("ae_tcn", 50.0)):
+        put(tmp_path, name, "babble_0dB", {"u1": {"energy_linear": error, "energy_sqrt": error}})
+    write_report(tmp_path, run(systems=(CRN, TCN)))
+    text = (tmp_path / "RESULTS.md").read_text()
+    energy = text.split("### Energy error %, magnitudes, babble (AE-MSR Table 4)")[1].split("###")[0]
+    assert "| Best mask of 0 to 1 | – | 20.0 | – | – | – | – |" in energy and "The best mask, min(" in energy
+    assert "Best mask" not in text.split("### Energy error")[0]
+
+
+def test_claims_are_printed_where_they_are_asked_for(tmp_path):
+    full_run(tmp_path)
+    assert "### Claims" not in (tmp_path / "RESULTS.md").read_text()
+    full_run(tmp_path, claims=tuple(read_claims("ae_msr")))
+    claims = (tmp_path / "RESULTS.md").read_text().split("### Claims (synthetic)")[1].split("###")[0]
+    assert "| Energy errors: TCN-AE below 1DRN-AE, both below the noisy mixture | **holds** | 1 of 1;" in claims
+    assert "| On clean speech AV has a lower WER than A | not measured |" in claims

@@ -104,6 +104,7 @@ def test_the_command_of_a_row_names_its_own_system_alone(args, tmp_path):
         assert ends == {
             "unprocessed": ' --systems "audio_only_crn eg_vav_tcn"' if args.systems else "",
             "oracle": ' --systems "audio_only_crn eg_vav_tcn"' if args.systems else "",
+            "oracle_mask": ' --systems "audio_only_crn eg_vav_tcn"' if args.systems else "",
             "audio_only_crn": ' --systems "audio_only_crn"' if args.systems else "",
             "eg_vav_tcn": ' --systems "eg_vav_tcn"' if args.systems else "",
         }
@@ -112,3 +113,12 @@ def test_the_command_of_a_row_names_its_own_system_alone(args, tmp_path):
 def test_the_stage_hands_its_device_on(args):
     args.device = "cuda:1"
     assert {job.device for job in plan_jobs(args, ScoreConf(), [])} == {"cuda:1"}
+
+
+def test_rows_of_recognisers_say_what_they_hear_and_see():
+    rows = {row.id: row for row in score.table_rows([load_system(name, "base") for name in system_ids()])}
+    of = {name: (rows[name].inputs, rows[name].heard, rows[name].ours) for name in rows if rows[name].inputs}
+    assert of["tm_a"] == ("A", "unprocessed", False) and of["eg_v"] == ("V", "", False)
+    assert of["eg_large_av"] == ("AV", "unprocessed", True) and of["eg_gru_v"] == ("V", "", True)
+    assert of["tm_va_1drn"] == ("VA", "ae_1drn", False) and of["eg_vav_tcn"] == ("VAV", "ae_tcn", False)
+    assert len(of) == 20  # the 22 of the LRS3 recipe without its two AEs

@@ -24,6 +24,7 @@ from avsr.training import checkpoint
 from tests.stages.test_extract_mix import make_split, run_extract, run_mix
 from tests.stages.tiny import write_store
 
+BESIDE = ("unprocessed", "oracle", "oracle_mask")  # rows without a system
 LISTS_MIXED = ("natural_-5dB", "own_-5dB", "babble_-5dB")
 
 
@@ -106,7 +107,7 @@ def test_the_same_bytes_for_any_number_of_processes_and_parts(mixed, tmp_path):
     } <= set(made["1"])
     assert made["1"] == made["2"] == made["parts"]
     rows = [row for row in read_csv(tmp_path / "1/results.csv") if row["metric"] in ("stoi", "energy_linear")]
-    assert len(rows) == 2 * 3 + 2 and all(row["scored"] == row["total"] == "8" for row in rows)
+    assert len(rows) == 2 * 3 + 3 and all(row["scored"] == row["total"] == "8" for row in rows)
 
 
 def test_an_ordinary_run_in_the_folder_of_the_recipe_leaves_what_is_published(mixed, tmp_path, root):
@@ -162,7 +163,7 @@ def test_a_row_of_a_checkpoint_stays_as_long_as_its_data_do(mixed, tmp_path, cap
     work = tmp_path / "work"
     shutil.copytree(mixed, work)
     best = trained(tmp_path, "audio_only_crn", seed=5) / "best.pt"
-    everything = {"unprocessed", "oracle", "audio_only_crn", "audio_only_crn@"}
+    everything = {*BESIDE, "audio_only_crn", "audio_only_crn@"}
     assert run(work, f"--checkpoint={best}") == 0 and shown(work) == everything
     best.unlink()
     (work / "RESULTS.md").unlink()
@@ -182,11 +183,11 @@ def test_old_numbers_of_a_system_that_is_trained_anew_are_not_shown(mixed, tmp_p
     shutil.copytree(mixed, work)
     folder = trained(work, OTHER)
     options = [f"--work-dir={work}", f"--systems=audio_only_crn {OTHER}"]
-    assert score.main(options) == 0 and shown(work) == {"unprocessed", "oracle", "audio_only_crn", OTHER}
+    assert score.main(options) == 0 and shown(work) == {*BESIDE, "audio_only_crn", OTHER}
     assert run(work) == 0 and OTHER in shown(work)  # left out by --systems, and its numbers still hold
     (folder / "done.json").unlink()
     capsys.readouterr()
-    assert score.main(options) == 0 and shown(work) == {"unprocessed", "oracle", "audio_only_crn"}
+    assert score.main(options) == 0 and shown(work) == {*BESIDE, "audio_only_crn"}
     assert f"{folder}: scored with another checkpoint" in capsys.readouterr().out
     other = trained(tmp_path, OTHER, seed=1)
     shutil.copy(other / "best.pt", folder / "best.pt")

@@ -1,0 +1,135 @@
+"""Claims of a paper, as data: each is a comparison that must hold in every one of many cells.
+
+A cell is a rule of avsr.scoring.checks. Whether a claim holds is computed here and never written by hand.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import isnan
+from pathlib import Path
+
+from avsr.config import CONF, read_yaml
+from avsr.errors import UsageError
+from avsr.scoring.checks import COMPARE, FAILS, HOLDS, NOT_MEASURED, Rule, Verdict, check
+from avsr.scoring.metrics import METRICS, metric
+from avsr.scoring.results import Results
+from avsr.scoring.tables import DASH, Table
+
+FOLDER = CONF / "claims"
+KEYS = {"pairs", "sets", "right_set", "metric", "compare", "margin"}  # of one entry of `cells`
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim and its cells."""
+
+    text: str
+    rules: tuple[Rule, ...]
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What came out in every cell of a claim."""
+
+    claim: Claim
+    cells: tuple[Verdict, ...]
+
+    @property
+    def measured(self) -> list[Verdict]:
+        """The cells whose both sides were scored."""
+        return [cell for cell in self.cells if cell.verdict != NOT_MEASURED]
+
+    @property
+    def failing(self) -> list[Verdict]:
+        """The cells in which the claim does not hold."""
+        return [cell for cell in self.cells if cell.verdict == FAILS]
+
+    @property
+    def verdict(self) -> str:
+        """Holds where it holds in all cells that were measured."""
+        if not self.measured:
+            return NOT_MEASURED
+        return FAILS if self.failing else HOLDS
+
+
+def read_claims(name: str, folder: Path = FOLDER) -> list[Claim]:
+    """The claims in conf/claims/<name>.yaml.
+
+    `claims: [{text, cells: [{pairs: [[left, right]], sets: [...], right_set, metric, compare, margin}]}]`: a cell for
+    each pair and test set; `right_set` is the test set of the right side where it is another one. Raises UsageError for
+    a name without a file, and naming the claim that is wrong.
+    """
+    path = Path(folder) / f"{name}.yaml"
+    known = sorted(one.stem for one in Path(folder).glob("*.yaml"))
+    if name not in known:
+        raise UsageError(f"score.claims: there are no claims '{name}'; there is {', '.join(known)}")
+    claims = []
+    for number, entry in enumerate(read_yaml(path).get("claims", []), 1):
+        where = f"{path}: claim {number}"
+        if not isinstance(entry, Mapping) or set(entry) != {"text", "cells"}:
+            raise UsageError(f"{where}: it needs text and cells, and has nothing else")
+        rules = [rule for cells in entry["cells"] for rule in _rules(entry["text"], cells, where)]
+        claims.append(Claim(entry["text"], tuple(rules)))
+    return claims
+
+
+def _rules(text: str, cells: Mapping, where: str) -> Iterable[Rule]:
+    if not isinstance(cells, Mapping) or not {"pairs", "sets", "metric"} <= set(cells) <= KEYS:
+        raise UsageError(f"{where}: cells need pairs, sets, metric and may have right_set, compare, margin; "
+                         f"there is {cells}")
+    compare = cells.get("compare", "<")
+    if compare not in COMPARE:
+        raise UsageError(f"{where}: compare must be one of {' '.join(COMPARE)}")
+    if cells["metric"] not in METRICS:
+        raise UsageError(f"{where}: unknown metric '{cells['metric']}'")
+    for pair in cells["pairs"]:
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise UsageError(f"{where}: {pair} must be [left system, right system]")
+        for test_set in cells["sets"]:
+            left = (pair[0], test_set, cells["metric"])
+            right = (pair[1], cells.get("right_set", test_set), cells["metric"])
+            yield Rule(text, left, right, compare, float(cells.get("margin", 0.0)))
+
+
+def judge(results: Results, claims: Iterable[Claim]) -> list[Judgement]:
+    """The verdict on every cell of every claim, by paired differences."""
+    return [Judgement(claim, tuple(check(results, claim.rules))) for claim in claims]
+
+
+def claim_table(title: str, judgements: Sequence[Judgement], names: Mapping[str, str]) -> Table:
+    """A row a claim: verdict, in how many cells it holds, the cell that speaks most against it, and all that fail."""
+    rows = []
+    for one in judgements:
+        holding = [cell for cell in one.measured if cell.verdict == HOLDS]
+        clear = sum(cell.clear for cell in holding)
+        count = f"{len(holding)} of {len(one.measured)}; clear in {clear}" if one.measured else DASH
+        against = _cell(max(one.measured, key=_against), names) if one.measured else DASH
+        failing = "; ".join(_cell(cell, names) for cell in one.failing) or ("none" if one.measured else DASH)
+        missing = str(len(one.cells) - len(one.measured) or "none")
+        verdict = one.verdict if one.verdict == NOT_MEASURED else f"**{one.verdict}**"
+        rows.append([one.claim.text, verdict, count, against, failing, missing])
+    note = ("A claim holds where it holds in every cell that was measured. A cell is a paired difference, left minus "
+            "right [95 % interval, bootstrap over utterances]; it is clear where the whole interval agrees with it.")
+    header = ["Claim", "verdict", "holds in", "the cell most against it", "cells in which it fails", "not measured"]
+    return Table(title, header, rows, [note], words=True)
+
+
+def _against(cell: Verdict) -> float:
+    """How far the difference lies on the wrong side of what is asked."""
+    gap = cell.difference.value - cell.rule.margin
+    return gap if cell.rule.compare in ("<", "<=") else -gap
+
+
+def _cell(cell: Verdict, names: Mapping[str, str]) -> str:
+    """`TCN-EG VA - EG-seq2seq AV, babble 0 dB: -3.1 [-5.0, -1.2]`, and what is asked where that is not zero."""
+    (left, left_on, name), (right, right_on, _) = cell.rule.left, cell.rule.right
+    decimals, gap = metric(name).decimals, cell.difference
+    where = _set_name(left_on) if left_on == right_on else f"{_set_name(left_on)} and {_set_name(right_on)}"
+    text = f"{names.get(left, left)} - {names.get(right, right)}, {where}: {gap.value:+.{decimals}f}"
+    if not isnan(gap.low):
+        text += f" [{gap.low:+.{decimals}f}, {gap.high:+.{decimals}f}]"
+    return text + (f" (asked {cell.rule.compare} {cell.rule.margin:g})" if cell.rule.margin else "")
+
+
+def _set_name(test_set: str) -> str:
+    return test_set.replace("_", " ").replace("dB", " dB")

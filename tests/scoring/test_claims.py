@@ -1,0 +1,94 @@
+"""Claims over many cells on hand-made results, and the claims of AE-MSR on its own printed numbers."""
+
+import numpy as np
+import pytest
+
+from avsr.errors import UsageError
+from avsr.scoring.claims import claim_table, judge, read_claims
+from avsr.scoring.published import read_published
+from avsr.scoring.results import Provenance, Results, Scores
+from avsr.scoring.tables import Table
+
+ORIGIN = Provenance("mini", "tiny", "cmd", "abc")
+
+
+def results(cells: dict) -> Results:
+    """(system, test set) -> errors of utterances of 10 words each."""
+    return Results({key: {0: Scores(tuple(f"u{k}" for k in range(len(errors))),
+                                    {"word_errors": np.array(errors, float), "words": np.full(len(errors), 10.0)},
+                                    {}, ORIGIN)} for key, errors in cells.items()})
+
+
+def claims(tmp_path, cells: str):
+    (tmp_path / "mine.yaml").write_text(f"claims:\n  - {{text: one below two, cells: [{cells}]}}\n")
+    return read_claims("mine", tmp_path)
+
+
+def table(tmp_path, cells: str, measured: dict) -> Table:
+    return claim_table("Claims", judge(results(measured), claims(tmp_path, cells)), {"a": "System A", "b": "System B"})
+
+
+CELLS = "{pairs: [[a, b]], sets: [clean, babble_0dB, babble_-5dB], metric: wer}"
+
+
+def test_a_claim_that_fails_in_one_cell_does_not_hold_and_names_it(tmp_path):
+    clearly, barely = [1, 1, 1, 1], [0, 4, 3, 2]
+    made = table(tmp_path, CELLS, {
+        ("a", "clean"): clearly, ("b", "clean"): [3, 4, 3, 4],  # -25.0, clear
+        ("a", "babble_0dB"): barely, ("b", "babble_0dB"): [3, 3, 3, 3],  # -7.5, not clear
+        ("a", "babble_-5dB"): [4, 4, 4, 4], ("b", "babble_-5dB"): [3, 3, 3, 3],  # +10.0: fails
+    })
+    (row,) = made.rows
+    cell = "System A - System B, babble -5 dB: +10.0 [+10.0, +10.0]"
+    assert row == ["one below two", "**does not hold**", "2 of 3; clear in 1", cell, cell, "none"]
+
+
+def test_a_claim_holds_where_it_holds_in_all_that_was_measured(tmp_path):
+    measured = {("a", "clean"): [1, 2], ("b", "clean"): [3, 3], ("a", "babble_0dB"): [1, 1]}
+    (row,) = table(tmp_path, CELLS, measured).rows
+    assert row[1:3] == ["**holds**", "1 of 1; clear in 1"] and row[4:] == ["none", "2"]
+    assert row[3].startswith("System A - System B, clean: -15.0")
+
+
+def test_a_claim_without_a_measured_cell_is_not_measured(tmp_path):
+    (row,) = table(tmp_path, CELLS, {("a", "clean"): [1]}).rows
+    assert row[1:] == ["not measured", "–", "–", "–", "3"]
+
+
+def test_margins_other_directions_and_another_set_on_the_right(tmp_path):
+    cells = ("{pairs: [[a, b]], sets: [babble_0dB], right_set: clean, metric: wer, compare: '<=', margin: 2}, "
+             "{pairs: [[a, b]], sets: [babble_0dB], right_set: clean, metric: wer, compare: '>=', margin: -2}")
+    (near,) = table(tmp_path, cells, {("a", "babble_0dB"): [2, 2], ("b", "clean"): [2, 2]}).rows
+    assert near[1:3] == ["**holds**", "2 of 2; clear in 2"]
+    (far,) = table(tmp_path, cells, {("a", "babble_0dB"): [1, 1], ("b", "clean"): [2, 2]}).rows
+    assert far[1:3] == ["**does not hold**", "1 of 2; clear in 1"]
+    assert far[4] == "System A - System B, babble 0 dB and clean: -10.0 [-10.0, -10.0] (asked >= -2)"
+
+
+@pytest.mark.parametrize(("cells", "message"), [
+    ("{pairs: [[a, b]], sets: [clean]}", "cells need pairs, sets, metric"),
+    ("{pairs: [[a, b]], on: [clean], metric: wer}", "cells need pairs, sets, metric .* True"),
+    ("{pairs: [[a, b]], sets: [clean], metric: wre}", "unknown metric 'wre'"),
+    ("{pairs: [[a, b]], sets: [clean], metric: wer, compare: '=='}", "compare must be one of"),
+    ("{pairs: [[a]], sets: [clean], metric: wer}", r"\['a'\] must be"),
+    ("wer", "cells need pairs, sets, metric"),
+])  # fmt: skip
+def test_wrong_claims_are_refused_by_number(tmp_path, cells, message):
+    with pytest.raises(UsageError, match=rf"mine\.yaml: claim 1: .*{message}"):
+        claims(tmp_path, cells)
+
+
+def test_a_name_without_claims_is_refused():
+    with pytest.raises(UsageError, match="there are no claims 'ae_mrs'; there is ae_msr"):
+        read_claims("ae_mrs")
+
+
+def test_the_claims_of_ae_msr_hold_on_its_own_numbers():
+    """Every cell is printed, and every claim follows from what is printed: a mistyped cell would break one."""
+    numbers = read_published()
+    for claim in read_claims("ae_msr"):
+        for rule in claim.rules:
+            left, right = (float(numbers.cell(*side)) for side in (rule.left, rule.right))
+            gap = round(left - right, 6)
+            assert {"<": gap < rule.margin, "<=": gap <= rule.margin, ">": gap > rule.margin,
+                    ">=": gap >= rule.margin}[rule.compare], rule  # fmt: skip
