@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from avsr.errors import AvsrError
-from avsr.noise.lists import CLEAN, NoiseConf, draw_kind, read_list
+from avsr.noise.lists import CLEAN, NoiseConf, Row, draw_kind, read_list
 from avsr.noise.mixing import mix, set_level, snr_gain
 from avsr.noise.sources import NoiseSources
 from avsr.rng import rng
@@ -50,11 +50,25 @@ class ListMixer:
 
         AvsrError when the list has no such utterance, or names noise that is not there.
         """
-        row = self.rows.get(utt)
-        if row is None:
-            raise AvsrError(f"{self.path}: has no row for {utt}; run stage 4 (mix) again")
-        wave_n = self.sources.wave(utt)
+        row, wave_n = self._row(utt), self.sources.wave(utt)
         if row.kind == CLEAN:
             return set_level(wave_n, wave_n)
         cut_n = self.sources.cut(row.store, row.noise, row.offset, len(wave_n), where=f"{self.path}: {utt}")
         return mix(wave_n, cut_n, row.gain)
+
+    def central(self, utt: str, samples: int) -> tuple[np.ndarray, np.ndarray]:
+        """The mixture of a list of noise, heard in the central `samples` samples alone and silent around them.
+
+        As in Figure 8 of AE-MSR, and for it alone. AvsrError as `mixture`.
+        """
+        row, wave_n = self._row(utt), self.sources.wave(utt)
+        cut_n = self.sources.cut(row.store, row.noise, row.offset, len(wave_n), where=f"{self.path}: {utt}")
+        first = max(len(wave_n) - samples, 0) // 2
+        heard_n = np.zeros_like(cut_n)
+        heard_n[first : first + samples] = cut_n[first : first + samples]
+        return mix(wave_n, heard_n, row.gain)
+
+    def _row(self, utt: str) -> Row:
+        if utt not in self.rows:
+            raise AvsrError(f"{self.path}: has no row for {utt}; run stage 4 (mix) again")
+        return self.rows[utt]

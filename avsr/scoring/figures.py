@@ -90,22 +90,28 @@ def spectrogram_panels(panels: Sequence[tuple[str, np.ndarray]], hop_s: float = 
 
 
 def error_against_snr(curves: Mapping[str, Mapping[int, tuple[float, float, float]]], ylabel: str = "WER %",
-                      levels: Mapping[str, float] | None = None) -> "Figure":
+                      levels: Mapping[str, float] | None = None,
+                      looks: Mapping[str, tuple[str, str]] | None = None) -> "Figure":
     """Error against SNR (AE-MSR Figure 4): name -> {SNR in dB: (value, low, high)}, bars are 95 % intervals.
 
-    `levels` holds what does not depend on the noise (a lip reader), drawn as level lines.
+    `levels` holds what does not depend on the noise (a lip reader), drawn as level lines. `looks` gives a name its
+    (inputs, system): equal inputs have one colour, equal systems one marker and dash; a name that is not in it has its
+    own.
     """
-    figure, axes = _figure(8.0, 4.6)
+    levels = levels or {}
+    figure, axes = _figure(8.0, 4.6 if len(curves) + len(levels) <= 10 else 5.6)
     axis = axes[0, 0]
+    styles = _looks([*curves, *levels], looks or {})
     snrs = sorted({snr for curve in curves.values() for snr in curve})
     for k, (name, curve) in enumerate(curves.items()):
         points = sorted(curve.items())
-        x = np.array([snr for snr, _ in points]) + 0.07 * (k - (len(curves) - 1) / 2)  # bars beside one another
+        beside = min(0.07, 0.8 / len(curves)) * (k - (len(curves) - 1) / 2)  # bars beside one another
+        x = np.array([snr for snr, _ in points]) + beside
         value, low, high = np.array([triple for _, triple in points], dtype=float).reshape(-1, 3).T
         reach = np.nan_to_num(np.maximum([value - low, high - value], 0.0))
-        axis.errorbar(x, value, yerr=reach, label=name, capsize=2, lw=1.6, ms=5, elinewidth=0.9, **_style(k))
-    for k, (name, value) in enumerate((levels or {}).items(), len(curves)):
-        axis.axhline(value, label=name, lw=1.4, color="black", ls=":" if k % 2 else "-.")
+        axis.errorbar(x, value, yerr=reach, label=name, capsize=2, lw=1.6, ms=5, elinewidth=0.9, **styles[name])
+    for name, value in levels.items():
+        axis.axhline(value, label=name, lw=1.4, **{**styles[name], "marker": None})
     axis.set_xticks(snrs, [str(snr) for snr in snrs])
     axis.set_xlabel("SNR in dB")
     axis.set_ylabel(ylabel)
@@ -113,6 +119,25 @@ def error_against_snr(curves: Mapping[str, Mapping[int, tuple[float, float, floa
     axis.grid(alpha=0.3)
     figure.legend(*axis.get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside right upper",
                   handlelength=3.5)
+    return figure
+
+
+def _looks(names: Sequence[str], looks: Mapping[str, tuple[str, str]]) -> dict[str, dict]:
+    """The style of every line: colour by the first of its looks, marker and dash by the second."""
+    pairs = {name: looks.get(name, (name, name)) for name in names}
+    colour, line = ({look: k for k, look in enumerate(dict.fromkeys(pair[part] for pair in pairs.values()))}
+                    for part in (0, 1))
+    return {name: {"color": COLOURS[colour[first] % len(COLOURS)], "marker": MARKERS[line[second] % len(MARKERS)],
+                   "ls": DASHES[line[second] % len(DASHES)]} for name, (first, second) in pairs.items()}
+
+
+def crop_sheet(rows: Sequence[tuple[str, np.ndarray]]) -> "Figure":
+    """Mouth crops (AE-MSR Figure 7): a row an utterance, (id, grey pictures of (pictures, height, width) uint8)."""
+    figure, axes = _figure(max(len(crops_thw) for _, crops_thw in rows), 1.2 * len(rows), len(rows))
+    for axis, (name, crops_thw) in zip(axes[:, 0], rows, strict=True):
+        axis.set_axis_off()
+        axis.set_title(name, fontsize=8, loc="left", pad=3)
+        axis.imshow(np.concatenate(list(crops_thw), axis=1), cmap="gray", vmin=0, vmax=255)
     return figure
 
 

@@ -17,10 +17,11 @@ from avsr.noise.sampler import ListMixer
 from avsr.scoring import figures
 from avsr.scoring.checks import read_rules
 from avsr.scoring.claims import read_claims
+from avsr.scoring.examples import choose
 from avsr.scoring.published import FOLDER as PUBLISHED
 from avsr.scoring.report import Run, figure_folder, publish, read_training_log, wer_curves, write_report
 from avsr.scoring.results import Results
-from avsr.scoring.tables import System
+from avsr.scoring.tables import System, by_inputs
 from avsr.stages.prepare import SPLITS
 from avsr.stages.score_current import read_current
 from avsr.stages.score_jobs import ScoreJob, make_estimator
@@ -32,6 +33,8 @@ from avsr.training.folder import RunFolder
 log = logging.getLogger("avsr")
 CHECKS = CONF / "checks"
 FIGURE_SET, BABBLE_SET = "speech_-5dB", "babble_-5dB"
+CENTRAL, CENTRAL_SAMPLES = "spectrograms_central.png", 100 * 160  # 100 frames of sound, 10 ms each
+MOUTHS = 8  # pictures of an utterance
 STAGES = {"lipread": 5, "enhance": 6, "recognise": 7, "joint": 8}
 
 
@@ -55,6 +58,7 @@ def write_all(args: argparse.Namespace, conf: Any, run: Run) -> None:
             *_curves(args, run, results, folder),
             *_spectrograms(args, conf, run, folder),
             *_maps(args, conf, run, folder),
+            *_mouths(args, run, folder),
         ]
         write_report(args.work_dir, run, drawn, out, results)
         mark(marker, key, [out / "RESULTS.md", out / "results.csv", *(folder / name for name, _ in drawn)])
@@ -110,10 +114,11 @@ def count_dropped(work_dir: Path, split: str, utts: list[str]) -> int:
 
 def _curves(args: argparse.Namespace, run: Run, results: Results, folder: Path) -> list[tuple[str, str]]:
     drawn = []
-    names = {system.id: system.name for system in run.systems if system.kind in ("recognise", "joint")}
-    curves, levels = wer_curves(results, names)
+    rows = by_inputs(system for system in run.systems if system.kind in ("recognise", "joint"))
+    curves, levels = wer_curves(results, {row.id: row.name for row in rows})
     if curves:
-        figures.save(figures.error_against_snr(curves, levels=levels), folder / "wer.png")
+        looks = {row.name: (row.inputs, row.name.replace(f" {row.inputs}", "", 1)) for row in rows}
+        figures.save(figures.error_against_snr(curves, levels=levels, looks=looks), folder / "wer.png")
         drawn.append(("wer.png", "WER against SNR, babble"))
     for kind, label in (("lipread", "accuracy"), ("enhance", "loss"), ("recognise", "loss"), ("joint", "loss")):
         logs = dict(_logs(args, run, kind))
@@ -136,11 +141,13 @@ def _logs(args: argparse.Namespace, run: Run, kind: str):
 
 def _spectrograms(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -> list[tuple[str, str]]:
     """Clean, noisy and every enhancement system on one test utterance, on the interference that it is trained for: AVSE
-    systems as waveforms against a competing talker, AE sub-networks (TCN-AE) by their mel estimates, in babble."""
+    systems as waveforms against a competing talker, AE sub-networks (TCN-AE) by their mel estimates, in babble, and in
+    babble on the central frames alone (AE-MSR Figure 8)."""
     drawn = []
     for name, test_set, mel_set, title in (
         ("spectrograms.png", FIGURE_SET, "mel_slaney", "competing talker at -5 dB"),
         ("spectrograms_mel.png", BABBLE_SET, "mel_htk", "babble at -5 dB: mel magnitudes"),
+        (CENTRAL, BABBLE_SET, "mel_htk", "babble at -5 dB on the central 100 frames alone: mel magnitudes"),
     ):
         mixer = _mixer(args, test_set)
         systems = [one for one in run.systems if one.kind == "enhance" and one.mel_set == mel_set]
@@ -148,7 +155,8 @@ def _spectrograms(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -
         if mixer is None or (not systems and test_set != FIGURE_SET):
             continue
         utt = conf.figure_utterance or min(mixer.rows)
-        panels = _panels(args, conf, systems, mixer, utt, test_set)
+        waves = mixer.central(utt, CENTRAL_SAMPLES) if name == CENTRAL else mixer.mixture(utt)
+        panels = _panels(args, conf, systems, waves, utt, test_set)
         bin_hz = 25 if test_set == FIGURE_SET else None
         figures.save(figures.spectrogram_panels(panels, bin_hz=bin_hz), folder / name)
         drawn.append((name, f"Utterance {utt}, {title}"))
@@ -156,10 +164,16 @@ def _spectrograms(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -
 
 
 def _panels(
-    args: argparse.Namespace, conf: Any, systems: list[System], mixer: ListMixer, utt: str, test_set: str
+    args: argparse.Namespace,
+    conf: Any,
+    systems: list[System],
+    waves: tuple[np.ndarray, np.ndarray],
+    utt: str,
+    test_set: str,
 ) -> list[tuple[str, np.ndarray]]:
-    """Titles and magnitudes: of the STFT, or of mel bands on the babble list."""
-    noisy_n, clean_n = mixer.mixture(utt)
+    """Titles and magnitudes of `waves`, (noisy, clean), and of what is made of them: of the STFT, or of mel bands on
+    the babble list."""
+    noisy_n, clean_n = waves
     frames = len(noisy_n) // 640 // 5 * 5
     noisy_n, clean_n = noisy_n[: 640 * frames], clean_n[: 640 * frames]
     waves, mels = [("clean", clean_n), ("noisy", noisy_n)], []
@@ -200,6 +214,28 @@ def _maps(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -> list[t
             figures.save(figure, folder / f"attention_{name}.png")
             drawn.append((f"attention_{name}.png", f"EG-seq2seq AV, {name}, utterance {utt}, babble at -5 dB"))
     return drawn
+
+
+def _mouths(args: argparse.Namespace, run: Run, folder: Path) -> list[tuple[str, str]]:
+    """Mouth crops of some test utterances (AE-MSR Figure 7).
+
+    Of a real corpus they are people's faces, which its licence may not let anyone publish: they stay in the folder of
+    the figures, and RESULTS.md does not name them.
+    """
+    place = args.work_dir / "dump" / "video" / "test" / "crop112"
+    if not (place / "store.json").exists():
+        return []
+    store, rows = Store(place), []
+    for utt in choose(store.keys()):
+        crops_thw = store.read(utt)
+        rows.append((utt, crops_thw[np.linspace(0, len(crops_thw) - 1, MOUTHS).round().astype(int)]))
+    if not rows:
+        return []
+    figures.save(figures.crop_sheet(rows), folder / "mouths.png")
+    if not run.synthetic:
+        log.info("%s: mouth crops, for a look; they are not published", folder / "mouths.png")
+        return []
+    return [("mouths.png", "Mouth crops as the lip readers see them, of utterances chosen by hash")]
 
 
 def _finished(args: argparse.Namespace, system: str) -> Path | None:

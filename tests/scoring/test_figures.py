@@ -23,6 +23,9 @@ def make():
         "spectrogram": figures.spectrogram_panels(panels(5), boxes=[(0.5, 1.0, 10, 30)]),
         "wer": figures.error_against_snr({"A": curve, "AV": lone}, levels={"V": 60.0}),
         "training": figures.training_curves({"one": log, "two": log}, relative=True),
+        "wer of many": figures.error_against_snr({f"{i} {s}": curve for i in "abcd" for s in "wxyz"},
+                                                 looks={f"{i} {s}": (i, s) for i in "abcd" for s in "wxyz"}),
+        "mouths": figures.crop_sheet([(f"s{k}-x", rng.integers(0, 256, (8, 112, 112))) for k in range(4)]),
         "attention": figures.attention_map(rng.random((22, 75)), list("BIN BLUE AT F TWO NOW") + ["end"], 3.0),
         "gates": figures.gate_maps([(f"level {k}", rng.random((80 >> k, 300 >> k))) for k in range(5)], 3.0),
     }
@@ -62,3 +65,23 @@ def test_a_figure_that_cannot_be_small_is_refused(tmp_path):
     with pytest.raises(AvsrError, match="larger than 100 bytes"):
         figures.save(figures.spectrogram_panels(panels(1)), tmp_path / "x.png", limit=100)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_curves_have_the_colour_of_their_inputs_and_the_line_of_their_system():
+    systems = ("EG", "TM", "GRU", "large")
+    names = [f"{system} {inputs}" for inputs in ("A", "V", "AV", "VA", "VAV") for system in systems]
+    styles = figures._looks(names, {name: tuple(name.split()[::-1]) for name in names})
+    assert len({style["color"] for style in styles.values()}) == 5
+    assert len({tuple(style.values()) for style in styles.values()}) == 20
+    assert styles["EG A"]["color"] == styles["TM A"]["color"] != styles["TM V"]["color"]
+    assert styles["EG A"]["ls"] == styles["EG VAV"]["ls"] != styles["TM VAV"]["ls"]
+    alone = figures._looks(["one", "two"], {})
+    assert alone["one"]["color"] != alone["two"]["color"] and alone["one"]["ls"] != alone["two"]["ls"]
+
+
+def test_a_sheet_shows_every_crop_in_its_row():
+    crops = np.arange(3, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 4), np.uint8)
+    figure = figures.crop_sheet([("a", crops), ("b", crops[:2] + 10)])
+    shown = [axis.images[0].get_array()[0, ::4].tolist() for axis in figure.axes]
+    assert shown == [[0, 1, 2], [10, 11]]
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["a", "b"]

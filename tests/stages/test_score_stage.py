@@ -252,11 +252,13 @@ def test_a_mel_estimate_is_drawn_beside_clean_and_noisy(mixed, tmp_path, monkeyp
     draw = figures.spectrogram_panels
     monkeypatch.setattr(figures, "spectrogram_panels", lambda panels, **how: (drawn.append(panels), draw(panels))[1])
     assert score.main([f"--work-dir={work}", "--systems=ae_tcn audio_only_crn", "--set=score.oracle=false"]) == 0
-    ((clean, noisy, estimate),) = drawn
+    (clean, noisy, estimate), central = drawn
     assert (clean[0], noisy[0], estimate[0]) == ("clean", "noisy", "TCN-AE, mel estimate")
     assert clean[1].shape == noisy[1].shape == estimate[1].shape == (80, 80)  # 20 pictures, four frames each
     assert 0 < estimate[1].mean() < noisy[1].mean()  # a mask in 0..1, times the noisy magnitudes
+    assert [title for title, _ in central] == ["clean", "noisy", "TCN-AE, mel estimate"]
     assert (work / "figures/toy-none/spectrograms_mel.png").exists()
+    assert (work / "figures/toy-none/spectrograms_central.png").exists()
     assert f"*Utterance {utts[0]}, babble at -5 dB: mel magnitudes (synthetic)*" in (work / "RESULTS.md").read_text()
 
 
