@@ -22,6 +22,7 @@ from avsr.models.registry import KINDS
 from avsr.models.systems import System, load_system
 from avsr.parallel import map_unordered, progress
 from avsr.revision import commit
+from avsr.scoring.claims import read_claims
 from avsr.scoring.report import Run, checkpoint_digest
 from avsr.scoring.results import Provenance, read_scores
 from avsr.stages import common
@@ -67,6 +68,7 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
     conf = stage.conf(ScoreConf)
     if args.publish == "true" and args.recipe_dir is None:
         raise AvsrError("--publish true needs --recipe-dir: the folder of the recipe, egs/<corpus>")
+    claims = tuple(claim for name in conf.claims for claim in read_claims(name))
     systems = recipe_systems(args)
     jobs = list(plan_jobs(args, conf, systems))
     say_untrained(args.work_dir, systems, jobs, args.seed)
@@ -81,7 +83,8 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
     if not all(job.done() for job in jobs):
         log.info("part %d of %d done; the last part that ends writes RESULTS.md", number, count)
         return
-    run = Run(_recipe(args), _protocol(args), _preset(args), _synthetic(args), tuple(table_rows(systems)))
+    rows = tuple(table_rows(systems))
+    run = Run(_recipe(args), _protocol(args), _preset(args), _synthetic(args), rows, claims=claims)
     write_all(args, conf, run)
 
 

@@ -16,7 +16,6 @@ from avsr.features.stft import stft
 from avsr.noise.sampler import ListMixer
 from avsr.scoring import figures
 from avsr.scoring.checks import read_rules
-from avsr.scoring.claims import read_claims
 from avsr.scoring.examples import choose
 from avsr.scoring.published import FOLDER as PUBLISHED
 from avsr.scoring.report import Run, figure_folder, publish, read_training_log, wer_curves, write_report
@@ -41,12 +40,8 @@ STAGES = {"lipread": 5, "enhance": 6, "recognise": 7, "joint": 8}
 def write_all(args: argparse.Namespace, conf: Any, run: Run) -> None:
     """Figures, RESULTS.md, results.csv, where they are not there yet or what they show has changed; copied into the
     recipe's folder where --publish true asks for it."""
-    run = replace(
-        run,
-        rules=tuple(read_rules(CHECKS / f"{conf.checks}.yaml")),
-        claims=tuple(claim for name in conf.claims for claim in read_claims(name)),
-        notes=tuple(notes(args.work_dir)),
-    )
+    rules = tuple(read_rules(CHECKS / f"{conf.checks}.yaml"))
+    run = replace(run, rules=rules, notes=tuple(notes(args.work_dir)))
     out = results_folder(args)
     results = read_current(args.work_dir, conf, run.protocol, run.preset)
     marker, key = out / f".results-{run.key}.done.json", made_from(args, conf, run, results)

@@ -31,12 +31,17 @@ def test_mini_writes_results_that_call_themselves_synthetic(mini):
     assert titles and all("synthetic" in line for line in titles), titles
     rows = read_csv(mini / "results.csv")
     scored = {(row["system"], row["test_set"], row["metric"]) for row in rows}
+    for title in ("Lip reading: most confused pairs", "Examples (AE-MSR Table 5)"):
+        assert f"### {title} (synthetic)" in (mini / "RESULTS.md").read_text()
+    for name in ("wer", "mouths", "spectrograms_central"):
+        assert (mini / f"figures/mini-smoke/{name}.png").stat().st_size < 150_000
     for system, test_set, metric in (
         ("unprocessed", "speech_-5dB", "stoi"),
         ("mhca_avcrn", "speech_-5dB", "stoi"),
         ("mhca_avcrn+shuffled", "speech_-5dB", "stoi"),
         ("oracle", "natural_-5dB", "pesq_raw"),
         ("ae_tcn", "babble_-5dB", "energy_linear"),
+        ("oracle_mask", "babble_-5dB", "energy_linear"),
         ("eg_av", "babble_-5dB", "wer"),
         ("eg_vav_tcn", "clean", "wer"),
         ("p3d50", "words", "top1"),
@@ -58,7 +63,7 @@ def test_second_run_finds_all_done(root, mini):
     before = {path: path.stat().st_mtime_ns for path in mini.rglob("*.h5")}
     again = run(root, "--preset", "smoke", "--work-dir", mini, "--nj", 2)
     assert again.returncode == 0
-    assert "trained before" in again.stdout and "21 measurements, 21 done before" in again.stdout
+    assert "trained before" in again.stdout and "22 measurements, 22 done before" in again.stdout
     assert "RESULTS.md: written before" in again.stdout
     assert before and {path: path.stat().st_mtime_ns for path in mini.rglob("*.h5")} == before
 

@@ -164,6 +164,11 @@ def test_systems_with_a_name_that_is_none(finished, stage, capsys):
     assert one_line(capsys).startswith(f"{stage.__name__.split('.')[-1]}: no system 'eg_aw'; near names: eg_a")
 
 
+def test_claims_that_are_not_there_are_refused_before_anything_is_scored(finished, capsys):
+    assert score.main(["--work-dir", str(finished), "--set=score.claims=[ae_mrs]"]) == 2
+    assert one_line(capsys) == "score: score.claims: there are no claims 'ae_mrs'; there is ae_msr\n"
+
+
 def test_every_stage_refuses_a_device_that_is_not_there(finished, capsys, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     before = contents(finished)
