@@ -66,8 +66,10 @@ def test_an_av_network_that_starts_from_a_and_v_encodes_and_attends_as_they_do()
         for of_audio, of_video, of_both in zip(*(memory.layers for memory in memories), strict=True):
             for found, expected in zip(of_both, [*of_audio, *of_video], strict=True):
                 torch.testing.assert_close(found, expected)
-        of_video, of_both = (m.attention(memory, tokens) for m, memory in zip((video, both), memories[1:], strict=True))
-        torch.testing.assert_close(of_both[1], of_video[0])
-    new = {name for name, value in both.state_dict().items() if torch.equal(value, before[name])}
-    joins = {f"decoder.layers.0.{part}.{kind}" for part in ("feed_forward.0", "norms.3") for kind in ("weight", "bias")}
-    assert new == joins | {"mel_input.mean", "mel_input.deviation", "mel_input.fitted"}  # A has no statistics either
+        heard, of_both = (m.attention(memory, tokens) for m, memory in zip((audio, both), memories[::2], strict=True))
+        torch.testing.assert_close(of_both[0], heard[0])
+    joining = both.decoder.layers[0].feed_forward[0].weight
+    torch.testing.assert_close(joining[:, : joining.shape[1] // 2], audio.decoder.layers[0].feed_forward[0].weight)
+    assert not joining[:, joining.shape[1] // 2 :].any()
+    kept = {name for name, value in both.state_dict().items() if torch.equal(value, before[name])}
+    assert kept == {"mel_input.mean", "mel_input.deviation", "mel_input.fitted"}  # A has no statistics either

@@ -54,7 +54,7 @@ class Reader:
 
 
 def test_what_each_word_is_taken_for_lies_beside_the_scores(work, monkeypatch):
-    content = {"config": {"system": {"options": {"window": 9}}}}
+    content = {"config": {"system": {"options": {"window": 9}}, "train": {}}, "position": {"phase": 0}}
     monkeypatch.setattr(checkpoint, "load_model", lambda path, device, system: (Reader(), content))
     job = ScoreJob("p3d50", "lipread", 0, "words", work, work / "best.pt", ORIGIN)
     run_job(job)

@@ -173,18 +173,19 @@ class TmSeq2Seq(Seq2Seq):
 
     @torch.no_grad()
     def start_from(self, audio: Mapping[str, Tensor], video: Mapping[str, Tensor]) -> None:
-        """Takes over the weights of a recogniser of sound and of one of lips: encoders and the decoder's attention to
-        them, and what else the decoder has in common with that of lips. What joins the two begins anew.
+        """Takes over the weights of a recogniser of sound and of one of lips: encoders, the decoder's attention to each,
+        and the rest of the decoder from that of sound, which is learnt soonest. The layer that reads both contexts
+        starts as if there were sound alone.
 
         Raises UsageError when sizes differ.
         """
         for name, own in self.state_dict().items():
-            if re.match(r"decoder\..*\.(feed_forward\.0|norms\.3)\.", name):
-                continue  # joins the two
-            if re.match(r"mel_input\.|audio|decoder\..*\.(modalities\.0|norms\.1)\.", name):
-                weights = audio.get(name)
-            else:
+            if re.match(r"video|decoder\..*\.(modalities\.1|norms\.2)\.", name):
                 weights = video.get(_of_one(name))
+            else:
+                weights = audio.get(name.replace(".norms.3.", ".norms.2."))
+            if weights is not None and re.search(r"feed_forward\.0\.weight", name) and name.startswith("decoder."):
+                weights = torch.cat([weights, torch.zeros_like(weights)], dim=1)
             if weights is None or weights.shape != own.shape:
                 raise UsageError(f"start_from: {name} does not fit; train the recognisers with the same preset")
             own.copy_(weights)
@@ -192,6 +193,4 @@ class TmSeq2Seq(Seq2Seq):
 
 def _of_one(name: str) -> str:
     """The name of a decoder weight of the second modality in a recogniser of that modality alone."""
-    if not name.startswith("decoder."):
-        return name
     return name.replace(".modalities.1.", ".modalities.0.").replace(".norms.2.", ".norms.1.")
