@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 
 from avsr.corpora.grid import DURATION
-from avsr.errors import UtteranceError
+from avsr.errors import AvsrError, UtteranceError
 from avsr.features.frames import MAX_APART, SAMPLE_RATE
 from avsr.parallel import progress
-from avsr.storage.datadir import scan_table
+from avsr.storage.datadir import in_pictures, read_part, scan_table
 
 TABLES = ("text", "wav.scp", "utt2spk", "utt2dur")
-OPTIONAL = ("video.scp", "spk2gender")
+OPTIONAL = ("video.scp", "spk2gender", "segments")
 MIN_FRAMES = 5  # a slice of 200 ms
 VIDEO_RATE = 25
 APART = MAX_APART / SAMPLE_RATE  # seconds
@@ -87,12 +87,16 @@ def disagreements(folder: Path, tables: Tables) -> Iterator[str]:
     for utt, seconds in tables.get("utt2dur", {}).items():
         if not _positive(seconds):
             yield f"{folder}/utt2dur: {utt} lasts {seconds!r}; it must be seconds above 0"
+    for utt in tables.get("segments", {}):
+        yield from _part(folder, tables, utt)[1]
     if "utt2spk" not in tables:
         return
     utts = tables["utt2spk"]
     for name in TABLES:
         for utt in sorted(set(utts) ^ set(tables.get(name, utts))):
             yield f"{folder}/{name}: {utt} is {'missing' if utt in utts else 'not in utt2spk'}"
+    for utt in sorted(set(tables.get("segments", ())) - set(utts)):
+        yield f"{folder}/segments: {utt} is not in utt2spk"
     speakers: dict[str, list[str]] = {}
     for utt, speaker in utts.items():
         speakers.setdefault(speaker, []).append(utt)
@@ -112,7 +116,7 @@ def media_problems(folder: Path, tables: Tables) -> Iterator[str]:
     for utt in progress(ids, len(ids), str(folder)):
         if utt not in videos:
             yield f"{utt}: has no video in video.scp"
-        problems, lasts = look_at_clip(videos.get(utt), sounds.get(utt))
+        problems, lasts = look_at_clip(videos.get(utt), sounds.get(utt), _part(folder, tables, utt)[0])
         for problem in problems:
             yield f"{utt}: {problem}"
         seconds = stated.get(utt, "")
@@ -123,14 +127,17 @@ def media_problems(folder: Path, tables: Tables) -> Iterator[str]:
             yield REMARK + line if assumed else line
 
 
-def look_at_clip(video: str | None, sound: str | None) -> tuple[list[str], float | None]:
-    """What is wrong with one clip, and how many seconds it lasts (None: unknown). A file without a name is left out."""
+def look_at_clip(
+    video: str | None, sound: str | None, part: tuple[int, int] | None = None
+) -> tuple[list[str], float | None]:
+    """What is wrong with one clip, and how many seconds it lasts (None: unknown). A file without a name is left out.
+    Of a part, from one picture to before another, nothing else is looked at."""
     shown = heard = None
     problems: list[str] = []
     damaged = False
     if video:
         try:
-            frames, grey = look_at(Path(video))
+            frames, grey = look_at(Path(video), part)
         except (UtteranceError, OSError) as error:
             damaged = True
             problems.append(_line(video, error))
@@ -144,7 +151,7 @@ def look_at_clip(video: str | None, sound: str | None) -> tuple[list[str], float
         from avsr.media.audio import read_sound
 
         try:
-            heard = read_sound(Path(sound))[1].seconds
+            heard = read_sound(Path(sound), part=part)[1].seconds
         except (UtteranceError, OSError) as error:
             problems.append(_line(sound, error))
     if shown is not None and heard is not None and abs(heard - shown) > APART:
@@ -152,11 +159,11 @@ def look_at_clip(video: str | None, sound: str | None) -> tuple[list[str], float
     return problems, heard if shown is None else shown
 
 
-def look_at(video: Path) -> tuple[int, int]:
+def look_at(video: Path, part: tuple[int, int] | None = None) -> tuple[int, int]:
     """How many pictures a video has at 25 a second, and how many of them are grey. UtteranceError: unreadable."""
     from avsr.media.video import read_frames
 
-    deviations = np.array([picture[::4, ::4].std() for picture in read_frames(video, least=0)])
+    deviations = np.array([picture[::4, ::4].std() for picture in read_frames(video, least=0, part=part)])
     return len(deviations), int(np.sum(deviations < max(FLAT, FAINT * np.median(deviations))))
 
 
@@ -218,6 +225,17 @@ def _lines(path: Path, faults: list[str], required: bool) -> list[tuple[int, str
 
 def _line(path: str, error: Exception) -> str:
     return f"{path}: {error.strerror}; give rights to read it" if isinstance(error, OSError) else str(error)
+
+
+def _part(folder: Path, tables: Tables, utt: str) -> tuple[tuple[int, int] | None, list[str]]:
+    """The pictures of an utterance that is a part of its files, and what is wrong with its entry."""
+    entry = tables.get("segments", {}).get(utt)
+    if entry is None:
+        return None, []
+    try:
+        return in_pictures(read_part(folder / "segments", utt, entry)), []
+    except AvsrError as error:
+        return None, [str(error)]
 
 
 def _positive(text: str) -> bool:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from avsr.errors import UtteranceError
-from avsr.media.video import open_media
+from avsr.media.video import FPS, open_media
 
 RATE = 16000
 SILENCE = 1e-4  # RMS (full scale 1) below which a recording counts as silent
@@ -26,17 +26,25 @@ class SoundInfo:
     rms: float
 
 
-def read_sound(path: Path, rate: int = RATE, silence: float = SILENCE) -> tuple[np.ndarray, SoundInfo]:
+def read_sound(
+    path: Path, rate: int = RATE, silence: float = SILENCE, part: tuple[int, int] | None = None
+) -> tuple[np.ndarray, SoundInfo]:
     """The sound of a recording or a video: mono (mean of the channels), DC removed, resampled (polyphase).
 
     In a video it begins with the first picture: where the container starts it later, zeros stand in front, and what
     comes before the first picture is cut off.
+
+    With a `part`, of the first picture and the one after the last at 25 a second, it is the sound of these pictures, as
+    if the file held nothing else; where the file ends before, the sound is shorter. The whole file is decoded.
 
     Returns (n,) float32 at `rate` and what the recording was.
     Raises UtteranceError: no file, empty, unreadable, no sound in it, silent (RMS below `silence`).
     """
     path = Path(path)
     samples_nc, source_rate = _read_file(path) if path.suffix.lower() in SOUND_FILES else _read_container(path)
+    if part:
+        first, end = (round(picture * source_rate / FPS) for picture in part)
+        samples_nc = samples_nc[first:end]
     if not len(samples_nc):
         raise UtteranceError(f"{path}: holds no sound; give a file with sound in wav.scp")
     if not np.isfinite(samples_nc).all():

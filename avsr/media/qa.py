@@ -16,6 +16,7 @@ from avsr.media.video import read_frames
 from avsr.rng import unit
 from avsr.storage.arrays import Store
 from avsr.storage.atomic import write_text
+from avsr.storage.datadir import Utterance
 
 SHOWN = 60  # utterances on the contact sheet: the most suspicious ones, then a choice by hash
 CROPS = 8  # crops of each
@@ -34,14 +35,14 @@ NUMBERS = {
 
 
 def write_page(
-    out: Path, rows: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, str]], videos: Mapping[str, Path]
+    out: Path, rows: Sequence[Mapping[str, Any]], failed: Sequence[Mapping[str, str]], videos: Mapping[str, Utterance]
 ) -> None:
     """Writes `out`/qa.html from a finished stage-2 folder.
 
     Args:
         rows: those of info.jsonl.
         failed: those of failed.tsv.
-        videos: utterance -> file, for the whole pictures.
+        videos: the utterances, for the whole pictures of their files.
     """
     rows = [_flat(row) for row in rows]
     title = f"Crops of {out.name}"
@@ -122,7 +123,7 @@ def _failures(failed: Sequence[Mapping[str, str]], limit: int = 200) -> str:
     return f"<h2>Dropped</h2><table class='left'><tr><th>utterance<th>why</tr>{rows}</table>{more}"
 
 
-def _sheet(out: Path, rows: Sequence[Mapping[str, Any]], videos: Mapping[str, Path]) -> str:
+def _sheet(out: Path, rows: Sequence[Mapping[str, Any]], videos: Mapping[str, Utterance]) -> str:
     heads = ["utterance", "picture", "frames", "fps", "missed", "interpolated", "faces", "eyes px", "mouth px"]
     heads += ["beyond picture", "sound - picture s"]
     body = []
@@ -149,14 +150,15 @@ def _text(value: float | None) -> str:
     return "" if value is None else f"{value:g}"
 
 
-def _strip(crops: np.ndarray, points_tpx: np.ndarray | None, video: Path | None, window: float) -> np.ndarray:
+def _strip(crops: np.ndarray, points_tpx: np.ndarray | None, utt: Utterance | None, window: float) -> np.ndarray:
     """(THUMB, W) grey: the middle picture with landmarks and window, then two rows of crops."""
     middle = len(crops) // 2
     chosen = crops[np.linspace(0, len(crops) - 1, CROPS).round().astype(int)]
     half = CROPS // 2
     sheet = np.vstack([np.hstack(list(chosen[:half])), np.hstack(list(chosen[half:]))])
     try:
-        picture = next(islice(read_frames(video), middle, None), None) if video else None
+        pictures = read_frames(utt.video, part=utt.pictures) if utt and utt.video else iter(())
+        picture = next(islice(pictures, middle, None), None)
     except UtteranceError:  # moved or damaged since
         picture = None
     if picture is None:

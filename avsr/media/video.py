@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -50,6 +51,7 @@ def read_frames(
     exact: int | None = None,
     least: int = MIN_FRAMES,
     most: int | None = None,
+    part: tuple[int, int] | None = None,
 ) -> Iterator[np.ndarray]:
     """Pictures at `fps`: for each k the source picture nearest in time to k/fps; memory does not grow.
 
@@ -58,12 +60,15 @@ def read_frames(
             missing, what is more is cut off. None: as many as there are.
         least: fewer than this is an error (GRID keeps a clip from 72 on).
         most: more than this is an error (LRW: 29).
+        part: the first picture and the one after the last, at `fps`; None: all. What lies before is decoded too, and
+            dropped: a seek would save less than it costs in clips of seconds. What lies behind is not looked at.
 
     Yields contiguous (H, W) uint8 grey by BT.601, or (H, W, 3) uint8.
-    Raises UtteranceError: no file, empty, not a video, no pictures in it, cut short, too short.
+    Raises UtteranceError: no file, empty, not a video, no pictures in it, cut short, too short, ends within the part.
     """
     count, picture = 0, None
-    for picture in _resample(_decode(path, color), fps, path):
+    first, end = part or (0, None)
+    for picture in islice(_resample(_decode(path, color), fps, path), first, end):
         if count == most:
             raise UtteranceError(f"{path}: more than {most} frames at {fps} fps; copy it again from the corpus")
         count += 1
@@ -71,6 +76,9 @@ def read_frames(
             yield picture
         if count == exact and most is None:
             return
+    if part and count < end - first:
+        what = f"has no picture {first + count} at {fps} fps; its part goes on to {end}"
+        raise UtteranceError(f"{path}: {what}; mend segments, or copy the file again from the corpus")
     if count < least:
         raise UtteranceError(f"{path}: only {count} frames at {fps} fps, at least {least} are needed; leave it out")
     for _ in range(count, exact or 0):

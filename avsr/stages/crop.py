@@ -78,7 +78,7 @@ def _body(args: Any, stage: Stage) -> None:
 
 
 def _split(stage: Stage, conf: CropConf, utterances: dict[str, Utterance], out: Path) -> None:
-    item_keys = {utt: fingerprint(_inputs(conf, utterance)) for utt, utterance in utterances.items()}
+    item_keys = {utt: [*fingerprint(_inputs(conf, row)), *(row.part or ())] for utt, row in utterances.items()}
     landmarks_key = digest([to_dict(conf.detect), conf.pictures, item_keys])
     boxed = {
         "crop80": {"window": conf.window80, "fps": 25},
@@ -141,16 +141,17 @@ class Cropping:
             raise UtteranceError(f"{utterance.sound}: {utt} has sound but no video; name one in video.scp")
         source = probe(path)
         info = {"fps": round(source.fps, 3), "width": source.width, "height": source.height}
+        pictures = {**self.conf.pictures, "part": utterance.pictures}
         if self.conf.box:
-            arrays = self._fixed(path)
+            arrays = self._fixed(path, pictures)
         else:
-            points_tpx, info["found"] = self._landmarks(utt, path)
-            arrays, sizes = self._crops(path, points_tpx)
+            points_tpx, info["found"] = self._landmarks(utt, path, pictures)
+            arrays, sizes = self._crops(path, pictures, points_tpx)
             info |= sizes
         frames = len(arrays["crop80"])
         return {**arrays, "info": {**info, "frames": frames, "sound": _seconds(utterance)}}
 
-    def _landmarks(self, utt: str, path: Path) -> tuple[np.ndarray, dict]:
+    def _landmarks(self, utt: str, path: Path, pictures: dict[str, Any]) -> tuple[np.ndarray, dict]:
         from avsr.media import landmarks
         from avsr.media.video import read_frames
 
@@ -158,13 +159,15 @@ class Cropping:
         if utt in self._kept and utt in self._found:
             return self._kept.read(utt), self._found[utt]
         if detect.backend == "npz":
-            frames = sum(1 for _ in read_frames(path, **self.conf.pictures))
+            frames = sum(1 for _ in read_frames(path, **pictures))
             return landmarks.read_npz(detect.folder / f"{utt}.npz", frames, detect.max_missed)
         if self._finder is None:
             self._finder = landmarks.FaceFinder(detect)
-        return landmarks.detect(read_frames(path, **self.conf.pictures), self._finder, detect, str(path))
+        return landmarks.detect(read_frames(path, **pictures), self._finder, detect, str(path))
 
-    def _crops(self, path: Path, points_tpx: np.ndarray) -> tuple[dict[str, np.ndarray], dict]:
+    def _crops(
+        self, path: Path, pictures: dict[str, Any], points_tpx: np.ndarray
+    ) -> tuple[dict[str, np.ndarray], dict]:
         from avsr.media import crops
         from avsr.media.video import read_frames
 
@@ -175,7 +178,7 @@ class Cropping:
         shapes = crops.CropShape(self.conf.window80, 80, through=128), crops.CropShape(self.conf.window112, 112)
         cropper = crops.Cropper(points_tpx, shapes)
         crop80, crop112 = [np.empty((len(points_tpx), shape.size, shape.size), np.uint8) for shape in shapes]
-        for number, picture in enumerate(read_frames(path, **self.conf.pictures)):
+        for number, picture in enumerate(read_frames(path, **pictures)):
             crop80[number], crop112[number] = cropper.crop(number, picture)
         sizes = {
             "eyes": _rounded(crops.eye_distance(points_tpx)),
@@ -184,13 +187,13 @@ class Cropping:
         }
         return {"landmarks": points_tpx, "crop80": crop80, "crop112": crop112}, sizes
 
-    def _fixed(self, path: Path) -> dict[str, np.ndarray]:
+    def _fixed(self, path: Path, pictures: dict[str, Any]) -> dict[str, np.ndarray]:
         from avsr.media.crops import FixedCrop, fixed_crop
         from avsr.media.video import read_frames
 
         top, bottom, left, right = self.conf.box
         cuts = [FixedCrop((top, bottom), (left, right), size) for size in (80, 112)]
-        pairs = [[fixed_crop(picture, cut) for cut in cuts] for picture in read_frames(path, **self.conf.pictures)]
+        pairs = [[fixed_crop(picture, cut) for cut in cuts] for picture in read_frames(path, **pictures)]
         crop80, crop112 = (np.stack(column) for column in zip(*pairs, strict=True))
         return {"crop80": crop80, "crop112": crop112}
 
@@ -212,13 +215,16 @@ def read_info(out: Path) -> list[dict[str, Any]]:
 
 
 def _seconds(utterance: Utterance) -> float | None:
-    """Length of the sound; None where there is none (stage 3 drops the utterance)."""
+    """Length of the sound, of a part what there is of it; None where there is none (stage 3 drops the utterance)."""
     from avsr.media.audio import sound_seconds
 
     try:
         seconds = sound_seconds(utterance.sound)
     except UtteranceError:
         return None
+    if seconds is not None and utterance.part:
+        start, end = utterance.part
+        seconds = max(0.0, min(seconds, end) - start)
     return None if seconds is None else round(seconds, 4)
 
 
@@ -236,7 +242,7 @@ def _write_qa(out: Path, utterances: dict[str, Utterance]) -> None:
     rows = [row for row in read_info(out) if row["utt"] in store] if len(store) else []
     for line in qa.remarks(rows):
         log.info("%s: %s", out.name, line)
-    qa.write_page(out, rows, read_failed(out), {utt: utterances[utt].video for utt in utterances})
+    qa.write_page(out, rows, read_failed(out), utterances)
     mark(marker, key, [out / "qa.html"])
     log.info("look at %s", out / "qa.html")
 

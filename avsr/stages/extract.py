@@ -49,7 +49,9 @@ def _split(stage: Stage, data: Path, utterances: dict[str, Utterance], video: Pa
     if len(known) < len(utterances):
         missing = len(utterances) - len(known)
         log.info("%d of %d utterances have no pictures (see failed.tsv of stage 2)", missing, len(utterances))
-    item_keys = {utt: [pictures[utt], fingerprint([utterances[utt].sound])] for utt in known}
+    item_keys = {
+        utt: [pictures[utt], fingerprint([utterances[utt].sound]), *(utterances[utt].part or ())] for utt in known
+    }
     stores = {"wave": {"rate": 16000}, **{name: {"mel_set": name} for name in MEL_SETS}}
     chosen = {utt: utterances[utt] for utt in known}
     stage.process(known, _worker, (chosen, pictures), out, stores, "extract 1", item_keys)
@@ -68,7 +70,7 @@ def _worker(utterances: dict[str, Utterance], pictures: dict[str, int]) -> Calla
 
     def work(utt: str) -> dict[str, Any]:
         path = utterances[utt].sound
-        wave_n, sound = read_sound(path)
+        wave_n, sound = read_sound(path, part=utterances[utt].pictures)
         try:
             fitted_n = fit_length(wave_n, pictures[utt])
         except UtteranceError as error:

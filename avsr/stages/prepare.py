@@ -1,7 +1,7 @@
 """Stage 1: a corpus on disk becomes Kaldi data directories train, valid and test.
 
 Reads the corpus (see --corpus), writes <out>/{train,valid,test}/ with text, wav.scp, video.scp, utt2spk, spk2utt,
-utt2dur, ctm and spk2gender, and <out>/splits.json with the protocol, the counts and the ids of each split.
+utt2dur, ctm, spk2gender and segments, and <out>/splits.json with the protocol, the counts and the ids of each split.
 Under a one-speaker protocol also <out>/others/: clips of the other speakers of the corpus, whom stage 4 mixes in.
 Clips whose alignment is damaged go to <out>/failed.tsv. With --shard the first part makes all tables.
 """
@@ -57,9 +57,9 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
 def _tables(args: argparse.Namespace, splits: dict[str, list[Utterance]]) -> bool:
     """Writes the tables and splits.json; whether all was done before."""
     marker = args.out / "splits.json.done"
-    key = [args.protocol, args.seed, {name: [vars(u) for u in splits[name]] for name in SPLITS}]
+    key = [args.protocol, args.seed, {name: [_row(u) for u in splits[name]] for name in SPLITS}]
     others = splits.get(OTHERS, [])
-    key += [[vars(u) for u in others]] if others else []
+    key += [[_row(u) for u in others]] if others else []
     key = json.loads(json.dumps(key, default=str))
     if is_done(marker, key):
         log.info("%s: done before", args.out)
@@ -80,6 +80,11 @@ def _tables(args: argparse.Namespace, splits: dict[str, list[Utterance]]) -> boo
         names = " ".join(speakers if len(speakers) <= SAID else [*speakers[:3], "...", speakers[-1]])
         log.info("%s: %d utterances of %d speakers: %s", name, len(splits[name]), len(speakers), names)
     return False
+
+
+def _row(utt: Utterance) -> dict:
+    """All of an utterance, without the part that a whole file has not: tables of such files keep their markers."""
+    return {name: value for name, value in vars(utt).items() if name != "part" or value}
 
 
 if __name__ == "__main__":

@@ -1,10 +1,15 @@
 """Kaldi data directories: sorted text tables that say what the utterances of a split are and where they lie.
 
-text, wav.scp, video.scp, utt2spk, spk2utt, utt2dur; where the corpus has them, ctm with word times and spk2gender (m
-or f). wav.scp names the video file when the sound lies in it. Entries are plain paths; a pipe (a command, to Kaldi) is
-refused.
+text, wav.scp, video.scp, utt2spk, spk2utt, utt2dur; where the corpus has them, ctm with word times, spk2gender (m or
+f), and segments. wav.scp names the video file when the sound lies in it. Entries are plain paths; a pipe (a command, to
+Kaldi) is refused.
+
+segments has a line for each utterance that is a part of its files: `utterance utterance start end`, in seconds. As
+wav.scp names the files of utterances, the recording that Kaldi wants in the second place is the utterance itself.
+Word times count from the start of the part. Utterances without a line are whole files.
 """
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -14,7 +19,8 @@ from avsr.errors import AvsrError
 from avsr.storage.atomic import write_text
 
 SAFE_ID = re.compile(r"[A-Za-z0-9._-]+")
-TABLES = ("text", "wav.scp", "video.scp", "utt2dur", "ctm", "spk2gender", "spk2utt", "utt2spk")
+TABLES = ("text", "wav.scp", "video.scp", "segments", "utt2dur", "ctm", "spk2gender", "spk2utt", "utt2spk")
+FPS = 25  # pictures a second of every utterance
 CURE = "mend the table, or run stage 1 (prepare) again where it made it"
 
 
@@ -30,11 +36,22 @@ class Utterance:
     duration: float
     words: tuple[tuple[float, float, str], ...] = ()
     sex: str = ""  # of the speaker: m or f; empty where nobody knows
+    part: tuple[float, float] | None = None  # start and end in its files, s; None: they are the utterance
+
+    @property
+    def pictures(self) -> tuple[int, int] | None:
+        """First picture of the part and the one after its last, at 25 a second; None: all of them."""
+        return self.part and in_pictures(self.part)
 
     @property
     def sound(self) -> Path:
         """The file that the sound is read from."""
         return self.audio or self.video
+
+
+def in_pictures(part: tuple[float, float]) -> tuple[int, int]:
+    """The pictures nearest to the start and the end of a part, at 25 a second; the latter is the first one behind."""
+    return round(part[0] * FPS), round(part[1] * FPS)
 
 
 def check_id(utt: str, where: str = "") -> str:
@@ -78,10 +95,9 @@ def write_datadir(folder: Path, utterances: Iterable[Utterance]) -> None:
     words = [f"{u.id} 1 {start:.3f} {end - start:.3f} {word}\n" for u in utts for start, end, word in u.words]
     write_text(folder / "ctm", "".join(words))
     sexes = {utt.speaker: utt.sex for utt in utts if utt.sex}
-    if sexes:
-        _write_table(folder / "spk2gender", sorted(sexes.items()))
-    else:
-        (folder / "spk2gender").unlink(missing_ok=True)
+    _write_or_remove(folder / "spk2gender", sorted(sexes.items()))
+    parts = [(utt.id, f"{utt.id} {utt.part[0]:.3f} {utt.part[1]:.3f}") for utt in utts if utt.part]
+    _write_or_remove(folder / "segments", parts)
     _write_table(folder / "spk2utt", ((speaker, " ".join(speakers[speaker])) for speaker in sorted(speakers)))
     _write_table(folder / "utt2spk", ((utt.id, utt.speaker) for utt in utts))
 
@@ -96,6 +112,7 @@ def read_datadir(folder: Path, made_by: str = "stage 1 (prepare)") -> dict[str, 
         read_table(folder / name, required=name != "video.scp") for name in ("text", "wav.scp", "video.scp", "utt2dur")
     )
     words, sexes = read_ctm(folder / "ctm"), read_table(folder / "spk2gender", required=False)
+    parts = read_table(folder / "segments", required=False)
     utterances = {}
     for utt, speaker in utt2spk.items():
         for name, table in (("text", text), ("wav.scp", wav), ("utt2dur", durations)):
@@ -107,7 +124,7 @@ def read_datadir(folder: Path, made_by: str = "stage 1 (prepare)") -> dict[str, 
         sound = Path(wav[utt])
         utterances[utt] = Utterance(
             utt, speaker, text[utt], path, None if sound == path else sound, float(durations[utt]), words.get(utt, ()),
-            sexes.get(speaker, ""),
+            sexes.get(speaker, ""), read_part(folder / "segments", utt, parts[utt]) if utt in parts else None,
         )  # fmt: skip
     return utterances
 
@@ -162,6 +179,18 @@ def scan_table(path: Path, lines: Iterable[tuple[int, str]]) -> tuple[dict[str, 
     return table, faults
 
 
+def read_part(path: Path, utt: str, entry: str) -> tuple[float, float]:
+    """Start and end in seconds from an utterance's entry in segments. Raises AvsrError for what is no part of it."""
+    try:
+        recording, start, end = entry.split()
+        part = float(start), float(end)
+    except ValueError:
+        recording, part = "", (math.nan, math.nan)
+    if recording != utt or not 0 <= part[0] < part[1] < math.inf:
+        raise AvsrError(f"{path}: {utt} {entry}: must read 'utterance utterance start end', seconds with start < end")
+    return part
+
+
 def read_ctm(path: Path) -> Mapping[str, tuple[tuple[float, float, str], ...]]:
     """Word times by utterance; empty when the corpus has none."""
     words: dict[str, list] = {}
@@ -191,6 +220,13 @@ def _lines(path: Path) -> list[str]:
         raise AvsrError(f"{path} is missing; {CURE}") from None
     except UnicodeDecodeError:
         raise AvsrError(f"{path}: is not UTF-8 text; convert it") from None
+
+
+def _write_or_remove(path: Path, rows: list[tuple[str, str]]) -> None:
+    if rows:
+        _write_table(path, rows)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def _write_table(path: Path, rows: Iterable[tuple[str, str]]) -> None:

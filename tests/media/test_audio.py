@@ -127,3 +127,26 @@ def test_real_sound(real_data):
         wave, info = read_sound(real_data / "grid" / "s1" / name)
         assert (info.rate, info.channels, len(wave)) == (44100, 2, 47648)  # 2.978 s, as the corpus is known to have
     assert Fraction(len(wave), 16000) < 3
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_a_part_is_the_sound_of_its_pictures(tmp_path, rate):
+    draw = np.random.default_rng(0)
+    whole = np.convolve(draw.standard_normal(3 * rate), np.ones(16) / 16, "same").astype(np.float32) * 0.1
+    soundfile.write(tmp_path / "a.wav", whole, rate, subtype="FLOAT")
+    wave_n, info = read_sound(tmp_path / "a.wav", part=(25, 40))
+    assert len(wave_n) == 15 * 640 and info.seconds == pytest.approx(0.6)
+    expected = read_sound(tmp_path / "a.wav")[0][25 * 640 : 40 * 640]
+    inner = slice(50, -50)  # resampling hears beyond the ends of the whole alone
+    np.testing.assert_allclose(wave_n[inner], (expected - expected.mean())[inner], atol=2e-3)
+    assert len(read_sound(tmp_path / "a.wav", part=(70, 80))[0]) == 5 * 640  # as far as it goes
+
+
+def test_a_silent_part_and_one_behind_the_end(tmp_path):
+    wave = np.concatenate([tone(1, 16000), np.zeros((16000, 1), np.float32)])
+    soundfile.write(tmp_path / "a.wav", wave, 16000)
+    assert len(read_sound(tmp_path / "a.wav", part=(0, 25))[0]) == 16000
+    with pytest.raises(UtteranceError, match="is silent"):
+        read_sound(tmp_path / "a.wav", part=(25, 50))
+    with pytest.raises(UtteranceError, match="holds no sound"):
+        read_sound(tmp_path / "a.wav", part=(50, 75))

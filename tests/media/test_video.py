@@ -180,3 +180,28 @@ def test_real_clips_cut_short(real_data, tmp_path, name, part):
     (tmp_path / name).write_bytes(data[: int(part * len(data))])
     with pytest.raises(UtteranceError, match="copy it again|at least"):
         read_video(tmp_path / name)
+
+
+def test_a_part_is_what_stands_there_in_the_whole(tmp_path):
+    path = write_clip(tmp_path / "a.mkv", numbered(75), **LOSSLESS)
+    assert numbers(path, part=(10, 31)) == list(range(10, 31))
+    assert numbers(path, part=(70, 75)) == list(range(70, 75))
+    slow = write_clip(tmp_path / "b.mp4", numbered(90), fps=30, codec="libx264rgb", pixels="rgb24")
+    assert numbers(slow, part=(20, 40)) == numbers(slow)[20:40]
+
+
+@pytest.mark.parametrize("part", [(70, 76), (75, 90), (100, 120)])
+def test_a_file_that_ends_within_the_part_is_refused(tmp_path, part):
+    path = write_clip(tmp_path / "a.mkv", numbered(75), **LOSSLESS)
+    with pytest.raises(UtteranceError, match=f"has no picture {max(part[0], 75)} at 25 fps; .* to {part[1]}"):
+        numbers(path, part=part)
+
+
+def test_pictures_before_and_behind_a_part_are_not_held(tmp_path):
+    path = write_clip(tmp_path / "a.mkv", numbered(75), **LOSSLESS)
+    seen, alive = [], []
+    for picture in read_frames(path, part=(30, 60)):
+        seen.append(weakref.ref(picture))
+        del picture
+        alive.append(sum(one() is not None for one in seen))
+    assert len(seen) == 30 and max(alive) <= 3

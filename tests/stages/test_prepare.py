@@ -5,10 +5,12 @@ import json
 import pytest
 
 from avsr.check import main as check
-from avsr.corpora.grid import DIGITS, MEN, WOMEN
+from avsr.corpora.grid import DIGITS, MEN, WOMEN, find_clips
+from avsr.corpora.splits import make_split, shuffled
 from avsr.errors import AvsrError
 from avsr.stages import prepare
 from avsr.storage.datadir import read_datadir, write_datadir
+from avsr.storage.markers import is_done
 
 CLIPS = [f"bba{letter}{digit}n" for letter in "af" for digit in DIGITS]  # twenty
 
@@ -119,3 +121,22 @@ def test_gt_says_that_the_other_corpus_is_missing(tmp_path, capsys):
     folder = corpus(tmp_path / "grid", MEN + WOMEN, CLIPS[:1])
     assert run(tmp_path, "--corpus=grid", "--protocol=GT", f"--corpus-dir={folder}") == 1
     assert "TCD-TIMIT" in capsys.readouterr().err
+
+
+def test_whole_files_are_marked_as_before_there_were_parts(tmp_path):
+    folder = corpus(tmp_path / "grid")
+    options = ["--corpus=grid", "--protocol=s1", f"--corpus-dir={folder}"]
+    assert run(tmp_path, *options) == 0
+    names = ("id", "speaker", "text", "video", "audio", "duration", "words", "sex")
+    rows = {
+        split: [
+            dict(zip(names, (u, "s1", row.text, str(row.video), None, 3.0, [], "m"), strict=True))
+            for u, row in read_datadir(tmp_path / "data" / split).items()
+        ]
+        for split in prepare.SPLITS
+    }
+    splits = make_split("s1", find_clips(folder), 0)
+    for split in rows:  # the order in which the reader gives them
+        order = [clip.utt for clip in shuffled(splits[split], 0, "limit")]
+        rows[split].sort(key=lambda row: order.index(row["id"]))
+    assert is_done(tmp_path / "data/splits.json.done", ["s1", 0, rows])

@@ -224,3 +224,24 @@ def test_bad_tables_get_one_line(tmp_path, name, text, message):
     with pytest.raises(AvsrError, match=message) as caught:
         read_table(tmp_path / name)
     assert str(tmp_path / name) in str(caught.value)
+
+
+def test_parts_come_back_where_there_are_some(tmp_path):
+    whole, part = utterance("s1-a"), replace(utterance("s1-b"), part=(1.2, 4.2))
+    write_datadir(tmp_path, [whole, part])
+    assert (tmp_path / "segments").read_text() == "s1-b s1-b 1.200 4.200\n"
+    read = read_datadir(tmp_path)
+    assert (read["s1-a"].part, read["s1-b"].part) == (None, (1.2, 4.2))
+    assert (read["s1-a"].pictures, read["s1-b"].pictures) == (None, (30, 105))
+    assert list(table_problems(tmp_path)) == []
+    write_datadir(tmp_path, [whole])
+    assert not (tmp_path / "segments").exists()
+
+
+@pytest.mark.parametrize("entry", ["s1-a 1.0", "s1-a 2.0 1.0", "s1-a -1 1.0", "s1-a 0 nan", "s1-b 0 1", "s1-a 0 soon"])
+def test_what_is_no_part_is_refused_with_its_table(tmp_path, entry):
+    write_datadir(tmp_path, [utterance("s1-a")])
+    (tmp_path / "segments").write_text(f"s1-a {entry}\n")
+    with pytest.raises(AvsrError, match="segments: s1-a .*: must read 'utterance utterance start end'") as error:
+        read_datadir(tmp_path)
+    assert str(error.value) in table_problems(tmp_path)

@@ -1,0 +1,90 @@
+"""Utterances that are parts of a long clip: stages 2 and 3 see what lies there in the whole clip, and nothing else."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from avsr.check import main as check
+from avsr.stages import crop, extract
+from avsr.stages.shards import read_failed
+from avsr.storage.arrays import Store
+from avsr.storage.datadir import Utterance, write_datadir
+from tests.media.clips import face_clip, write_clip
+
+BOX = ("--set=crop.detect.backend=box", "--set=crop.box=[72,184,56,168]")
+PARTS = {"v-1-00": (0.4, 1.4), "v-1-01": (1.64, 2.4)}
+
+
+def utterance(utt, clip, part=None):
+    return Utterance(utt, "v", "A B", clip, None, part[1] - part[0] if part else 2.4, part=part)
+
+
+def run(work, utts, *options):
+    write_datadir(work / "data/train", utts)
+    places = [f"--data={work}/data/train"]
+    code = crop.main([*places, f"--out={work}/dump/video", *options])
+    return code or extract.main([*places, f"--video={work}/dump/video", f"--out={work}/dump/audio"])
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    face = face_clip(60)
+    sound = (0.1 * np.random.default_rng(0).standard_normal((38400, 1))).astype(np.float32)
+    return write_clip(
+        tmp_path_factory.mktemp("clips") / "long.mp4", face, codec="libx264", sound=sound, rate=16000, sound_codec="aac"
+    )
+
+
+@pytest.fixture(scope="module")
+def made(clip, tmp_path_factory):
+    """The stores of the whole clip and of its parts, with fixed crops and with landmarks."""
+    works = {}
+    for name, options in (("box", BOX), ("faces", ())):
+        works[name] = tmp_path_factory.mktemp(name)
+        utts = [utterance("v-1", clip), *(utterance(utt, clip, part) for utt, part in PARTS.items())]
+        assert run(works[name], utts, *options) == 0
+    return works
+
+
+@pytest.mark.parametrize("utt", PARTS)
+def test_pictures_and_sound_are_those_of_the_part(made, utt):
+    first, end = (round(25 * seconds) for seconds in PARTS[utt])
+    crops = Store(made["box"] / "dump/video/train/crop112")
+    assert np.array_equal(crops.read(utt), crops.read("v-1")[first:end])
+    wave = Store(made["box"] / "dump/audio/train/wave")
+    expected = wave.read("v-1")[640 * first : 640 * end]
+    assert wave.shape(utt) == (640 * (end - first),)
+    np.testing.assert_allclose(wave.read(utt), expected - expected.mean(), atol=1e-3)
+    assert Store(made["box"] / "dump/audio/train/mel_htk").shape(utt) == (4 * (end - first), 80)
+
+
+@pytest.mark.parametrize("utt", PARTS)
+def test_landmarks_are_those_of_the_part(made, utt):
+    first, end = (round(25 * seconds) for seconds in PARTS[utt])
+    store = Store(made["faces"] / "dump/video/train/landmarks")
+    apart = np.abs(store.read(utt) - store.read("v-1")[first:end])
+    assert len(apart) == end - first and np.median(apart) < 1.5  # detected at other pictures
+
+
+def test_nothing_is_done_twice_and_a_moved_part_is_made_again(clip, tmp_path, capsys):
+    parts = [utterance(utt, clip, part) for utt, part in PARTS.items()]
+    assert run(tmp_path, parts, *BOX) == 0
+    assert run(tmp_path, parts, *BOX) == 0 and "0 ok, 0 failed, 2 skipped" in capsys.readouterr().out
+    before = Store(tmp_path / "dump/video/train/crop112").read("v-1-00")
+    moved = replace(parts[0], part=(0.48, 1.48))  # as long as before
+    assert run(tmp_path, [moved, parts[1]], *BOX) == 0
+    after = Store(tmp_path / "dump/video/train/crop112").read("v-1-00")
+    assert np.array_equal(after[:-2], before[2:]) and not np.array_equal(after, before)
+
+
+def test_a_part_behind_the_end_is_dropped_and_the_check_says_so(clip, tmp_path, capsys):
+    utts = [utterance("v-1-00", clip, (0.4, 1.4)), utterance("v-1-01", clip, (1.6, 2.8))]
+    assert run(tmp_path, utts, *BOX) == 0
+    (row,) = read_failed(tmp_path / "dump/video/train")
+    assert row["utterance"] == "v-1-01" and row["message"].startswith(f"{clip}: has no picture 60 at 25 fps")
+    assert Store(tmp_path / "dump/audio/train/wave").keys() == ["v-1-00"]
+    capsys.readouterr()
+    assert check([str(tmp_path / "data/train")]) == 1
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.endswith("2 utterances, 1 problems") and lines[0].startswith(f"v-1-01: {clip}: has no picture 60")
