@@ -34,8 +34,8 @@ def read_sound(
     In a video it begins with the first picture: where the container starts it later, zeros stand in front, and what
     comes before the first picture is cut off.
 
-    With a `part`, of the first picture and the one after the last at 25 a second, it is the sound of these pictures, as
-    if the file held nothing else; where the file ends before, the sound is shorter. The whole file is decoded.
+    A `part` is the first picture and the one after the last, at 25 a second: the sound is then that of these pictures,
+    as if the file held nothing else; where the file ends before, it is shorter. The whole file is decoded.
 
     Returns (n,) float32 at `rate` and what the recording was.
     Raises UtteranceError: no file, empty, unreadable, no sound in it, silent (RMS below `silence`).

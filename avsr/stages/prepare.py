@@ -3,7 +3,7 @@
 Reads the corpus (see --corpus), writes <out>/{train,valid,test}/ with text, wav.scp, video.scp, utt2spk, spk2utt,
 utt2dur, ctm, spk2gender and segments, and <out>/splits.json with the protocol, the counts and the ids of each split.
 Under a one-speaker protocol also <out>/others/: clips of the other speakers of the corpus, whom stage 4 mixes in.
-Clips whose alignment is damaged go to <out>/failed.tsv. With --shard the first part makes all tables.
+Clips whose alignment or transcript is damaged go to <out>/failed.tsv. With --shard the first part makes all tables.
 """
 
 import argparse
@@ -30,7 +30,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = common.parser("prepare", __doc__)
     parser.add_argument("--corpus", choices=tuple(READERS), required=True, help="which reader")
     parser.add_argument("--corpus-dir", type=Path, help="where the corpus lies (mini: made there when it is not)")
-    parser.add_argument("--protocol", default="mini", help="grid: G, GT or a speaker as s1; mini: mini; lrw: lrw")
+    parser.add_argument("--protocol", default="mini", help="grid: G, GT or one as s1; lrs: lrs3, lrs2; else the corpus")
     parser.add_argument("--out", type=Path, required=True, help="folder of the data directories")
     return common.run(parser, body, argv)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from avsr.errors import AvsrError, UsageError, UtteranceError
+from avsr.parallel import map_threads
 from avsr.stages.shards import failed_row
 from avsr.storage.datadir import Utterance
 
@@ -23,6 +24,15 @@ class PrepareConf:
     valid: int | None = None
     test: int | None = None
     others: int = 60  # one-speaker protocols: at most so many clips of each other speaker; 0: they are not heard
+    valid_videos: int | None = None  # lrs3: so many videos of trainval validate; null: a tenth, at most 200
+    pause: float = 0.4  # s; lrs: what is longer is a pause, at which long clips of pretrain are cut
+    longest: float = 15.0  # s; lrs: of the parts
+
+    def __post_init__(self):
+        if not 0 < self.pause < self.longest:
+            raise ValueError("must be 0 < pause < longest")
+        if self.valid_videos is not None and self.valid_videos < 1:
+            raise ValueError("valid_videos must be 1 at least, or null")
 
 
 def read_grid(args: argparse.Namespace, conf: PrepareConf) -> Found:
@@ -120,8 +130,43 @@ def read_lrw(args: argparse.Namespace, conf: PrepareConf) -> Found:
     return {name: lrw.read_split(args.corpus_dir, name, limits[name], args.seed) for name in SPLITS}, []
 
 
+def read_lrs(args: argparse.Namespace, conf: PrepareConf) -> Found:
+    """LRS3 or LRS2 by --protocol. A limit keeps so many utterances, of as many clips; --nj files are opened at once."""
+    from avsr.corpora import lrs
+    from avsr.corpora.splits import shuffled
+    from avsr.rng import unit
+
+    if args.corpus_dir is None:
+        raise AvsrError("--corpus-dir is missing: give the folder of LRS3 (pretrain, trainval, test) or LRS2 (main)")
+    if args.protocol not in lrs.PROTOCOLS:
+        raise UsageError(f"--protocol {args.protocol}: there is no such one; choose one of: {' '.join(lrs.PROTOCOLS)}")
+    splits = lrs.find_splits(args.corpus_dir, args.protocol, conf.valid_videos, args.seed)
+    failed = []
+
+    def utterances(clip: lrs.Clip) -> list[Utterance] | UtteranceError:
+        try:
+            return lrs.utterances(clip, conf.pause, conf.longest)
+        except UtteranceError as error:
+            return error
+
+    found = {}
+    for name in SPLITS:
+        limit = getattr(conf, name)
+        clips = shuffled(splits[name], args.seed, "limit")[:limit]
+        made = map_threads(utterances, clips, args.nj, name)
+        for clip, result in zip(clips, made, strict=True):
+            if isinstance(result, UtteranceError):
+                failed.append(failed_row(clip.utt, "prepare", result))
+        read = [result for result in made if not isinstance(result, UtteranceError)]
+        lrs.say_left_out(name, read, conf.longest)
+        parts = [utt for result in read for utt in result]
+        found[name] = sorted(parts, key=lambda utt: unit(args.seed, utt.id, "limit"))[:limit]
+    return found, sorted(failed)
+
+
 READERS: dict[str, Callable[[argparse.Namespace, PrepareConf], Found]] = {
     "mini": read_mini,
     "grid": read_grid,
     "lrw": read_lrw,
+    "lrs": read_lrs,
 }

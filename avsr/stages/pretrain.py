@@ -117,9 +117,10 @@ def export_best(args: argparse.Namespace, conf: PretrainConf) -> None:
 def train_classifiers(args: argparse.Namespace, conf: PretrainConf, names: list[str]) -> None:
     """Trains the word classifiers `names`, with as many classes as the training split has words."""
     from avsr.training.many import train_many
-    from avsr.training.tasks.words import word_list
+    from avsr.training.tasks.words import check_validation, word_list
 
     words = word_list(args.work_dir)
+    check_validation(args.work_dir, words)
     inputs = [args.work_dir / "dump" / "video" / split / "crop112" for split in ("train", "valid")]
     inputs += [args.work_dir / "data" / split / "ctm" for split in ("train", "valid")]
     jobs = []

@@ -1,11 +1,12 @@
 """Examples of the three tasks, on a small work folder made here."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from avsr.errors import UsageError
+from avsr.errors import AvsrError, UsageError
 from avsr.features.mel import mel
 from avsr.noise.babble import make_groups
 from avsr.noise.lists import NoiseConf, Row, write_list
@@ -17,7 +18,7 @@ from avsr.training.conf import RecogniseOptions
 from avsr.training.tasks.batch import augment, pad_batch
 from avsr.training.tasks.enhance import EnhanceData, EnhanceExamples
 from avsr.training.tasks.recognise import RecogniseData, RecogniseExamples
-from avsr.training.tasks.words import WordExamples, WordsData, word_list
+from avsr.training.tasks.words import WordExamples, WordsData, check_validation, word_list
 
 FRAMES = {"s1-a": 12, "s1-b": 25, "s2-a": 23, "s2-b": 4}
 WORDS = ((0.0, 0.12, "BIN"), (0.16, 0.24, "BLUE"), (0.28, 0.44, "AT"))
@@ -100,6 +101,19 @@ def test_every_word_is_an_example_or_left_out_with_a_reason(work, tmp_path):
     unknown = {f"{u}.3": "NEVER is not among the words of training" for u in FRAMES}
     late = {f"s2-b.{k}": f"{word} is spoken after the last picture" for k, word in ((1, "BLUE"), (2, "AT"))}
     assert examples.left_out == unknown | late
+
+
+def test_utterances_without_word_times_are_no_examples(work, tmp_path):
+    for folder in ("data/train", "dump/video/valid/crop112"):
+        shutil.copytree(work / folder, tmp_path / folder)
+    utts = [Utterance(u, u[:2], "BIN BLUE AT", "v.mpg", None, n / 25) for u, n in FRAMES.items()]
+    write_datadir(tmp_path / "data/valid", [replace(utts[0], words=WORDS), *utts[1:]])
+    assert {name.partition(".")[0] for name in WordExamples(WordsData(tmp_path, 5, 0), "valid", None).ids} == {"s1-a"}
+    check_validation(tmp_path, ["AT", "ELSE"])
+    write_datadir(tmp_path / "data/valid", utts)
+    assert len(WordExamples(WordsData(tmp_path, 5, 0), "valid", None)) == 0
+    with pytest.raises(AvsrError, match="data/valid/ctm: has times of none of the words of training; .* --frontend"):
+        check_validation(tmp_path, word_list(tmp_path))
 
 
 def test_enhancement_examples_are_whole_slices_of_the_same_mixture(work):

@@ -33,6 +33,17 @@ def word_list(work_dir: Path) -> list[str]:
     return words
 
 
+def check_validation(work_dir: Path, words: list[str]) -> None:
+    """Raises AvsrError where the validation split has none of these words with times: nothing says which epoch is best,
+    as with LRS3, whose validation clips have no word times."""
+    utterances = read_datadir(work_dir / "data" / "valid")
+    if not any(word in words for utt in utterances.values() for _, _, word in utt.words):
+        raise AvsrError(
+            f"{work_dir}/data/valid/ctm: has times of none of the words of training; "
+            "give a front-end trained on another corpus with --frontend"
+        )
+
+
 class WordExamples:
     """One example a word, in training (`epoch` given) mirrored and shifted at random; `left_out` says of every other
     word of the split why it is none."""
