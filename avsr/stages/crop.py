@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from avsr.config import to_dict
+from avsr.config import load_section, to_dict
 from avsr.errors import AvsrError, TooManyFailed, UtteranceError
 from avsr.media.landmarks import DetectConf
 from avsr.stages.common import Stage, parser, run
@@ -30,6 +30,7 @@ from avsr.stages.shards import forget, read_failed
 from avsr.storage.arrays import Store
 from avsr.storage.datadir import Utterance, read_splits
 from avsr.storage.markers import digest, fingerprint, is_done, mark
+from avsr.storage.plan import check_room, describe, plan
 
 log = logging.getLogger("avsr")
 SMALLEST = 0.1  # of the reference face: what is smaller is a wrong landmark file
@@ -73,8 +74,24 @@ class CropConf:
 
 def _body(args: Any, stage: Stage) -> None:
     conf = stage.conf(CropConf)
-    for data, utterances in read_splits(args.data).items():
+    splits = read_splits(args.data)
+    _check_room(args, conf, splits)
+    for data, utterances in splits.items():
         _split(stage, conf, utterances, args.out / data.name)
+
+
+def _check_room(args: Any, conf: CropConf, splits: dict[Path, dict[str, Utterance]]) -> None:
+    """Says what this stage and those after it will store; AvsrError where the disk is too small for it."""
+    from avsr.stages.pretrain import PretrainConf
+
+    features = load_section(PretrainConf, args.config, "pretrain", args.sets).features
+    without = ["landmarks"] * (conf.box is not None) + ["video_feats"] * (features is None)
+    seconds = {data.name: {utt: row.duration for utt, row in rows.items()} for data, rows in splits.items()}
+    dump = args.out.parent
+    needs = plan(dump, seconds, lambda folder: {row["utterance"] for row in read_failed(folder)}, without)
+    for line in describe(needs):
+        log.info("%s: %s", dump, line)
+    check_room(dump, needs)
 
 
 def _split(stage: Stage, conf: CropConf, utterances: dict[str, Utterance], out: Path) -> None:

@@ -1,6 +1,7 @@
 """Utterances that are parts of a long clip: stages 2 and 3 see what lies there in the whole clip, and nothing else."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -8,9 +9,11 @@ import pytest
 from avsr.check import main as check
 from avsr.stages import crop, extract
 from avsr.stages.shards import read_failed
+from avsr.storage import plan
 from avsr.storage.arrays import Store
 from avsr.storage.datadir import Utterance, write_datadir
 from tests.media.clips import face_clip, write_clip
+from tests.stages.tiny import one_line
 
 BOX = ("--set=crop.detect.backend=box", "--set=crop.box=[72,184,56,168]")
 PARTS = {"v-1-00": (0.4, 1.4), "v-1-01": (1.64, 2.4)}
@@ -88,3 +91,24 @@ def test_a_part_behind_the_end_is_dropped_and_the_check_says_so(clip, tmp_path, 
     assert check([str(tmp_path / "data/train")]) == 1
     head, *lines = capsys.readouterr().out.splitlines()
     assert head.endswith("2 utterances, 1 problems") and lines[0].startswith(f"v-1-01: {clip}: has no picture 60")
+
+
+def test_a_disk_without_room_is_refused_before_anything_is_made(clip, tmp_path, capsys, monkeypatch):
+    def free(bytes_):
+        monkeypatch.setattr(plan.shutil, "disk_usage", lambda _: SimpleNamespace(free=bytes_))
+
+    parts = [utterance(utt, clip, part) for utt, part in PARTS.items()]
+    seconds = sum(end - start for start, end in PARTS.values())
+    needed = round(seconds * (160_000 + 313_600 + 64_000 + 64_000 + 51_200)) + 2 * 6 * plan.EACH
+    free(needed - 1)
+    assert run(tmp_path, parts, *BOX) == 1
+    said = one_line(capsys)
+    assert f"{tmp_path}/dump: stages 2, 3 and 5 store 1.2 MB more, 1.2 MB are free" in said
+    assert not (tmp_path / "dump/video/train").exists()
+    free(needed)
+    assert run(tmp_path, parts, *BOX) == 0
+    assert "1.2 MB in all, of which 1.2 MB are not there yet" in capsys.readouterr().out
+    free(round(seconds * 51_200) + 2 * plan.EACH)  # features are still to come
+    assert run(tmp_path, parts, *BOX) == 0
+    assert run(tmp_path, parts, *BOX, "--set=pretrain.features=null") == 0
+    assert "1.1 MB in all, of which 0.0 MB are not there yet" in capsys.readouterr().out
