@@ -72,6 +72,14 @@ def test_who_validates_depends_on_the_seed_and_limits_keep_so_many(tmp_path):
     assert [len(rows) for rows in tables(tmp_path / "data").values()] == [3, 2, 1]
 
 
+def test_of_thousands_of_videos_a_few_are_named(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(prepare, "NAMED", 2)
+    assert run(make_lrs2(tmp_path / "lrs2"), tmp_path / "few", protocol="lrs2") == 0
+    assert "train: 4 utterances of 1 speakers: 5535\n" in capsys.readouterr().out
+    assert run(make_lrs3(tmp_path / "lrs3"), tmp_path / "data") == 0
+    assert re.search(r"train: [0-9]+ utterances of 3 speakers: vid_\S+ vid_\S+ \.\.\.\n", capsys.readouterr().out)
+
+
 @pytest.mark.parametrize("count, expected", [(9, 1), (40, 4), (4004, 200)])
 def test_a_tenth_of_the_videos_at_most_200_validate(tmp_path, monkeypatch, count, expected):
     def clips(corpus, folder):
