@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from avsr.check import main as check
-from avsr.stages import crop, extract
+from avsr.stages import crop, extract, prepare
 from avsr.stages.shards import read_failed
 from avsr.storage import plan
 from avsr.storage.arrays import Store
-from avsr.storage.datadir import Utterance, write_datadir
+from avsr.storage.datadir import Utterance, read_datadir, write_datadir
+from tests.corpora.lrs_layout import make_lrs3, put_clip, spoken
 from tests.media.clips import face_clip, write_clip
 from tests.stages.tiny import one_line
 
@@ -112,3 +113,32 @@ def test_a_disk_without_room_is_refused_before_anything_is_made(clip, tmp_path, 
     assert run(tmp_path, parts, *BOX) == 0
     assert run(tmp_path, parts, *BOX, "--set=pretrain.features=null") == 0
     assert "1.1 MB in all, of which 0.0 MB are not there yet" in capsys.readouterr().out
+
+
+def test_words_of_a_part_are_heard_and_seen_when_its_table_says(tmp_path):
+    """LRS3 from its folder on: a clip that is loud and bright while a word is spoken."""
+    corpus = make_lrs3(tmp_path / "lrs3")
+    words = spoken("A LONG ONE", 0.56, 0.48, 0.12) + spoken("AND MORE", 4.2, 0.48, 0.12)
+    path = put_clip(corpus, "pretrain/vid_long/00007", "A LONG ONE AND MORE", words, frames=200)
+    bright = np.full((200, 32, 32, 3), 60, np.uint8)
+    loud = 1e-3 * np.random.default_rng(0).standard_normal((8 * 16000, 1)).astype(np.float32)
+    for _, start, end in words:
+        bright[round(start * 25) : round(end * 25)] = 180
+        loud[round(start * 16000) : round(end * 16000)] *= 100
+    write_clip(path, bright, codec="libx264", sound=loud, rate=16000, sound_codec="aac")
+    options = ["--corpus=lrs", "--protocol=lrs3", f"--corpus-dir={corpus}", f"--out={tmp_path}/data"]
+    assert prepare.main([*options, "--set=prepare.longest=4"]) == 0
+    box = ("--set=crop.detect.backend=box", "--set=crop.box=[0,32,0,32]")
+    assert run(tmp_path, read_datadir(tmp_path / "data/train").values(), *box) == 0
+    parts = {utt: row for utt, row in read_datadir(tmp_path / "data/train").items() if row.speaker == "vid_long"}
+    assert [row.text for row in parts.values()] == ["A LONG ONE", "AND MORE"]
+    crops, waves = (Store(tmp_path / f"dump/{name}") for name in ("video/train/crop112", "audio/train/wave"))
+    for utt, row in parts.items():
+        shown, heard = crops.read(utt).mean(axis=(1, 2)), waves.read(utt).reshape(-1, 640).std(axis=1)
+        spoken_t = np.zeros(len(shown), bool)
+        for start, end, _ in row.words:
+            spoken_t[round(start * 25) : round(end * 25)] = True
+        assert len(shown) == len(heard) == round(row.duration * 25)
+        assert shown[spoken_t].min() > 150 > 100 > shown[~spoken_t].max()
+        edge = np.convolve(spoken_t, np.ones(3))[1:-1] % 3 != 0  # AAC smears over the ends of words
+        assert heard[spoken_t & ~edge].min() > 0.05 > 0.01 > heard[~spoken_t & ~edge].max()
