@@ -23,6 +23,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
 from avsr.layers.masking import valid_mask
+from avsr.layers.time_loop import Tensors, run_loop
 
 Cell = Literal["eleatt", "gru"]
 FEW, BLOCK = 16, 8  # utterances; measured with the BLAS of torch's CPU builds
@@ -77,7 +78,7 @@ class EleAttCell(nn.Module):
         batch = x_ktbd.shape[2]
         with torch.autocast(x_ktbd.device.type, enabled=False):
             x_ktbd = x_ktbd.to(self.w_x.dtype)
-            if batch > FEW and x_ktbd.device.type == "cpu":
+            if batch > FEW or x_ktbd.device.type != "cpu":
                 x_ktbd = pad(x_ktbd, (0, 0, 0, -batch % BLOCK))
             if self.gated:
                 h_ktbh = _EleAttFunction.apply(x_ktbd, self.w_xa, self.b_a, self.w_x, self.b, self.w_h, self.w_hh)
@@ -167,20 +168,10 @@ class _EleAttFunction(torch.autograd.Function):
         gates = _new(x, time, stack, width + 2 * units, batch).zero_()
         torch.add(_to_loop(_by_cell(x_ktbd, w_xa)), b_a.unsqueeze(-1), out=gates[:, :, :width])
         cand, states = (_new(x, time, stack, units, batch) for _ in range(2))
-        h = torch.zeros_like(cand[0])
-        gated, reset, from_x = torch.empty_like(x[0]), torch.empty_like(h), _new(x, 1, stack, 3 * units, batch)[0]
-        x_rz, x_c = from_x.split([2 * units, units], dim=1)
+        h, reset = torch.zeros_like(cand[0]), torch.empty_like(cand[0])
+        gated, from_x = torch.empty_like(x[0]), _new(x, 1, stack, 3 * units, batch)[0]
         b = b.unsqueeze(-1).expand_as(from_x)
-        a, r, z = gates.split([width, units, units], dim=2)
-        buffers = (x, gates, a, gates[:, :, width:], r, z, cand, states)
-        for x_t, gates_t, a_t, rz_t, r_t, z_t, c_t, h_t in zip(*map(torch.unbind, buffers), strict=True):
-            gates_t.baddbmm_(w_h, h)
-            torch.mul(a_t.sigmoid_(), x_t, out=gated)
-            torch.baddbmm(b, w_x, gated, out=from_x)
-            rz_t.add_(x_rz).sigmoid_()
-            torch.mul(r_t, h, out=reset)
-            torch.baddbmm(x_c, w_hh, reset, out=c_t).tanh_()
-            h = torch.lerp(c_t, h, z_t, out=h_t)
+        run_loop(_eleatt_forward, (w_x, b, w_h, w_hh, h, gated, from_x, reset), (x,), (gates, cand, states))
         ctx.save_for_backward(x_ktbd, x, w_xa, w_x, w_h, w_hh, gates, cand, states)
         return _from_loop(states).contiguous()
 
@@ -194,20 +185,10 @@ class _EleAttFunction(torch.autograd.Function):
         slopes = (_sigmoid_slope(x, a), *_slopes(before, r, z, cand))
         # Gradients before the non-linearities: a, r, z in w_h's order of rows, then c.
         grads, g_u = _new(x, *x.shape[:2], width + 3 * units, x.shape[3]), torch.empty_like(x)
-        blocks = grads.split([width, units, units, units], dim=2)
         w_x_t, w_h_t, w_hh_t = (w.mT.contiguous() for w in (w_x, w_h, w_hh))
         g, d_reset = torch.zeros_like(cand[0]), torch.empty_like(cand[0])
-        grad = _laid(_to_loop(grad_ktbh))
-        buffers = (grad, r, z, *slopes, *blocks, grads[:, :, : width + 2 * units], grads[:, :, width:], g_u)
-        steps = list(zip(*map(torch.unbind, buffers), strict=True))
-        for grad_t, r_t, z_t, to_a, to_r, to_z, to_c, ga_t, gr_t, gz_t, gc_t, gh_t, gx_t, gu_t in reversed(steps):
-            g.add_(grad_t)
-            torch.mul(g, to_z, out=gz_t)
-            torch.mul(g, to_c, out=gc_t)
-            torch.bmm(w_hh_t, gc_t, out=d_reset)
-            torch.mul(d_reset, to_r, out=gr_t)
-            torch.mul(torch.bmm(w_x_t, gx_t, out=gu_t), to_a, out=ga_t)
-            g.mul_(z_t).addcmul_(d_reset, r_t).baddbmm_(w_h_t, gh_t)
+        read = (_laid(_to_loop(grad_ktbh)), gates[:, :, width:], *slopes)
+        run_loop(_eleatt_backward, (w_x_t, w_h_t, w_hh_t, g, d_reset), read, (grads, g_u), backwards=True)
         g_u.mul_(a)
         grads, before = _from_loop(grads).contiguous(), _from_loop(before).contiguous()
         g_a, g_x = grads[..., :width], grads[..., width:]
@@ -226,12 +207,7 @@ class _GruFunction(torch.autograd.Function):
         units = w_hh.shape[1]
         gates, cand = (_laid(part) for part in _to_loop(x_ktbe).split([2 * units, units], dim=2))
         states, reset, h = torch.empty_like(cand), torch.empty_like(cand[0]), torch.zeros_like(cand[0])
-        r, z = gates.chunk(2, dim=2)
-        for gates_t, r_t, z_t, c_t, h_t in zip(*map(torch.unbind, (gates, r, z, cand, states)), strict=True):
-            gates_t.baddbmm_(w_h, h).sigmoid_()
-            torch.mul(r_t, h, out=reset)
-            c_t.baddbmm_(w_hh, reset).tanh_()
-            h = torch.lerp(c_t, h, z_t, out=h_t)
+        run_loop(_gru_forward, (w_h, w_hh, h, reset), (), (gates, cand, states))
         ctx.save_for_backward(w_h, w_hh, gates, cand, states)
         return _from_loop(states).contiguous()
 
@@ -243,22 +219,79 @@ class _GruFunction(torch.autograd.Function):
         r, z = gates.chunk(2, dim=2)
         before = _previous(states)
         grads = _new(gates, *gates.shape[:2], 3 * units, gates.shape[3])
-        torch.cat([gates, cand], dim=2, out=grads)
         w_h_t, w_hh_t = w_h.mT.contiguous(), w_hh.mT.contiguous()
         g, d_reset = torch.zeros_like(cand[0]), torch.empty_like(cand[0])
-        grad = _laid(_to_loop(grad_ktbh))
-        buffers = (grad, r, z, *_slopes(before, r, z, cand), *grads.split(units, dim=2), grads[:, :, : 2 * units])
-        steps = list(zip(*map(torch.unbind, buffers), strict=True))
-        for grad_t, r_t, z_t, to_r, to_z, to_c, gr_t, gz_t, gc_t, gh_t in reversed(steps):
-            g.add_(grad_t)
-            torch.mul(g, to_z, out=gz_t)
-            torch.mul(g, to_c, out=gc_t)
-            torch.bmm(w_hh_t, gc_t, out=d_reset)
-            torch.mul(d_reset, to_r, out=gr_t)
-            g.mul_(z_t).addcmul_(d_reset, r_t).baddbmm_(w_h_t, gh_t)
+        read = (_laid(_to_loop(grad_ktbh)), gates, *_slopes(before, r, z, cand))
+        run_loop(_gru_backward, (w_h_t, w_hh_t, g, d_reset), read, (grads,), backwards=True)
         grads, before = _from_loop(grads).contiguous(), _from_loop(before).contiguous()
         d_w_hh = _weight_grad(grads[..., -units:], before * _from_loop(r))
         return grads, _weight_grad(grads[..., :-units], before), d_w_hh
+
+
+def _eleatt_forward(fixed: Tensors, read: Tensors, updated: Tensors) -> None:
+    """States from inputs. The rows of the gates: W_xa x + b_a becomes a; zeros become r and z."""
+    (w_x, b, w_h, w_hh, h, gated, from_x, reset), (x,), (gates, cand, states) = fixed, read, updated
+    width, units = x.shape[2], h.shape[1]
+    x_rz, x_c = from_x.split([2 * units, units], dim=1)
+    a, r, z = gates.split([width, units, units], dim=2)
+    before = h
+    for x_t, gates_t, a_t, rz_t, r_t, z_t, c_t, h_t in _by_step(x, gates, a, gates[:, :, width:], r, z, cand, states):
+        gates_t.baddbmm_(w_h, before)
+        torch.mul(a_t.sigmoid_(), x_t, out=gated)
+        torch.baddbmm(b, w_x, gated, out=from_x)
+        rz_t.add_(x_rz).sigmoid_()
+        torch.mul(r_t, before, out=reset)
+        torch.baddbmm(x_c, w_hh, reset, out=c_t).tanh_()
+        before = torch.lerp(c_t, before, z_t, out=h_t)
+    h.copy_(before)
+
+
+def _eleatt_backward(fixed: Tensors, read: Tensors, updated: Tensors) -> None:
+    """Gradients before the non-linearities (a, r, z, c) and of the gated input, from those of the states."""
+    (w_x_t, w_h_t, w_hh_t, g, d_reset), (grad, rz, *slopes), (grads, g_u) = fixed, read, updated
+    width, units = g_u.shape[2], g.shape[1]
+    blocks = grads.split([width, units, units, units], dim=2)
+    g_h, g_x = grads[:, :, : width + 2 * units], grads[:, :, width:]
+    steps = _by_step(grad, *rz.chunk(2, dim=2), *slopes, *blocks, g_h, g_x, g_u)
+    for grad_t, r_t, z_t, to_a, to_r, to_z, to_c, ga_t, gr_t, gz_t, gc_t, gh_t, gx_t, gu_t in reversed(steps):
+        g.add_(grad_t)
+        torch.mul(g, to_z, out=gz_t)
+        torch.mul(g, to_c, out=gc_t)
+        torch.bmm(w_hh_t, gc_t, out=d_reset)
+        torch.mul(d_reset, to_r, out=gr_t)
+        torch.mul(torch.bmm(w_x_t, gx_t, out=gu_t), to_a, out=ga_t)
+        g.mul_(z_t).addcmul_(d_reset, r_t).baddbmm_(w_h_t, gh_t)
+
+
+def _gru_forward(fixed: Tensors, read: Tensors, updated: Tensors) -> None:
+    """States from the input's products, which become r and z (gates) and c (cand)."""
+    (w_h, w_hh, h, reset), (gates, cand, states) = fixed, updated
+    before = h
+    for gates_t, r_t, z_t, c_t, h_t in _by_step(gates, *gates.chunk(2, dim=2), cand, states):
+        gates_t.baddbmm_(w_h, before).sigmoid_()
+        torch.mul(r_t, before, out=reset)
+        c_t.baddbmm_(w_hh, reset).tanh_()
+        before = torch.lerp(c_t, before, z_t, out=h_t)
+    h.copy_(before)
+
+
+def _gru_backward(fixed: Tensors, read: Tensors, updated: Tensors) -> None:
+    """Gradients before the non-linearities (r, z, c) from those of the states."""
+    (w_h_t, w_hh_t, g, d_reset), (grad, rz, *slopes), (grads,) = fixed, read, updated
+    units = g.shape[1]
+    steps = _by_step(grad, *rz.chunk(2, dim=2), *slopes, *grads.split(units, dim=2), grads[:, :, : 2 * units])
+    for grad_t, r_t, z_t, to_r, to_z, to_c, gr_t, gz_t, gc_t, gh_t in reversed(steps):
+        g.add_(grad_t)
+        torch.mul(g, to_z, out=gz_t)
+        torch.mul(g, to_c, out=gc_t)
+        torch.bmm(w_hh_t, gc_t, out=d_reset)
+        torch.mul(d_reset, to_r, out=gr_t)
+        g.mul_(z_t).addcmul_(d_reset, r_t).baddbmm_(w_h_t, gh_t)
+
+
+def _by_step(*tensors: Tensor) -> list[Tensors]:
+    """The tensors of each step."""
+    return list(zip(*(t.unbind() for t in tensors), strict=True))
 
 
 def _to_loop(x_ktbe: Tensor) -> Tensor:
@@ -268,13 +301,13 @@ def _to_loop(x_ktbe: Tensor) -> Tensor:
 
 def _laid(x_tkeb: Tensor) -> Tensor:
     """The same values in the memory order in which the loops' products are fastest."""
-    few = x_tkeb.shape[3] < FEW
+    few = x_tkeb.shape[3] < FEW and x_tkeb.device.type == "cpu"
     return x_tkeb.mT.contiguous().mT if few else x_tkeb.contiguous()
 
 
 def _new(like: Tensor, time: int, stack: int, width: int, batch: int) -> Tensor:
     """An empty (t, k, width, b) in that order."""
-    few = batch < FEW
+    few = batch < FEW and like.device.type == "cpu"
     return like.new_empty(time, stack, batch, width).mT if few else like.new_empty(time, stack, width, batch)
 
 

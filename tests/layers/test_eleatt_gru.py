@@ -1,9 +1,22 @@
-"""EleAtt-GRU against a plain loop over the published equations, one clip and one gate at a time."""
+"""EleAtt-GRU against a plain loop over the published equations, one clip and one gate at a time.
+
+Every test runs twice: as on a CPU, and in chunks of steps over tensors of their own, as on CUDA.
+"""
 
 import pytest
 import torch
 
+from avsr.layers import eleatt_gru
 from avsr.layers.eleatt_gru import EleAttCell, EleAttGRU
+from avsr.layers.time_loop import Graphs
+
+
+@pytest.fixture(autouse=True, params=["whole", "chunks"])
+def way(request, monkeypatch):
+    """How the loops over time run; a call of the loop stands for the replay of a captured graph."""
+    if request.param == "chunks":
+        graphs = Graphs(capture=lambda loop, *tensors: lambda: loop(*tensors), chunk=3)
+        monkeypatch.setattr(eleatt_gru, "run_loop", graphs.run)
 
 
 def reference(cell: EleAttCell, k: int, x_td: torch.Tensor) -> torch.Tensor:
