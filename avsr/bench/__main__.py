@@ -1,4 +1,4 @@
-"""`python -m avsr.bench [name] [--threads N]`: speed, as ratios against a reference of the same run.
+"""`python -m avsr.bench [name] [--threads N] [--device cuda]`: speed, as ratios against a reference of the same run.
 
 Names: eleatt landmarks loading stages; none runs all. Prints machine, threads and versions first; a target that is
 missed is said. A bench is a module with `run(options) -> list[Row]`.
@@ -23,13 +23,15 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m avsr.bench", description=__doc__.splitlines()[0])
     parser.add_argument("name", nargs="?", choices=BENCHES, help="one of them; none: all")
     parser.add_argument("--threads", type=int, default=2, help="eleatt: of torch (default: 2; targets are for 1 and 2)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="eleatt: where it runs (default: cpu)")
     parser.add_argument("--clips", type=Path, help="landmarks: folder of video clips (default: a synthetic one)")
     args = parser.parse_args(argv)
+    options = Options(args.threads, args.clips, args.device)
     print(describe(args.threads), flush=True)
     missed = 0
     try:
         for name in [args.name] if args.name else BENCHES:
-            for row in importlib.import_module(f"avsr.bench.{name}").run(Options(args.threads, args.clips)):
+            for row in importlib.import_module(f"avsr.bench.{name}").run(options):
                 missed += row.missed
                 print(f"{row.name:72s} {row.value:9.2f} {row.unit:12s} {row.verdict}".rstrip(), flush=True)
     except AvsrError as error:

@@ -17,6 +17,7 @@ class Options:
 
     threads: int = 1  # of torch
     clips: Path | None = None  # folder of video clips, instead of synthetic ones
+    device: str = "cpu"  # or cuda
 
 
 class Row(NamedTuple):

@@ -3,6 +3,8 @@
 import importlib
 
 import pytest
+import torch
+from torch import nn
 
 from avsr.bench import __main__ as command
 from avsr.bench import eleatt, landmarks, stages
@@ -64,6 +66,21 @@ def test_two_threads_are_the_default(monkeypatch, capsys):
     monkeypatch.setattr(eleatt, "run", lambda options: asked.append(options) or [])
     assert command.main(["eleatt"]) == 0
     assert asked == [Options(2)] and "2 threads of torch" in capsys.readouterr().out
+
+
+def test_eleatt_on_cuda(monkeypatch, capsys):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert command.main(["eleatt", "--device", "cuda"]) == 2
+    assert capsys.readouterr().err == "bench: --device cuda: no such CUDA device is there; use --device cpu\n"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    asked = []
+    monkeypatch.setattr(nn.Module, "to", lambda self, device: asked.append(device) or self)
+    monkeypatch.setattr(torch, "randn", lambda *size, device, requires_grad: asked.append(device))
+    tf32 = []
+    monkeypatch.setattr(eleatt, "_seconds", lambda model, x_btd: tf32.append(torch.backends.cudnn.allow_tf32) or 1.0)
+    rows = eleatt.run(Options(device="cuda"), repeats=1)
+    assert asked == ["cuda"] * 3 and tf32 == [False] * 4 and torch.backends.cudnn.allow_tf32
+    assert rows[-1].name == "EleAtt-GRU (T=300, B=64, D=512, H=512), CUDA, float32: ratio" and rows[-1].target == 2.0
 
 
 def test_landmarks_rows():
