@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-CHUNK, GRAPHS = 25, 32  # steps of a graph: a second of pictures; graphs that are kept
+CHUNK, GRAPHS = 25, 64  # steps of a graph: a second of pictures; graphs that are kept
 
 Tensors = tuple[Tensor, ...]
 Loop = Callable[[Tensors, Tensors, Tensors], None]
