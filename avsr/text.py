@@ -52,3 +52,11 @@ class Characters:
         if EOS in ids:
             ids = ids[: ids.index(EOS)]
         return "".join(self.symbols[i - 3] for i in ids if i > BOS)
+
+    def label(self, token: int) -> str:
+        """How a figure names a token: the space is an underscore."""
+        return "end" if token == EOS else self.decode([token]).replace(" ", "_")
+
+    def kept(self) -> dict:
+        """What a checkpoint holds of them: nothing."""
+        return {}

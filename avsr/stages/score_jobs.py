@@ -204,13 +204,15 @@ def _transcripts(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]
     import torch
 
     from avsr.decoding.beam import decode
-    from avsr.text import Characters
+    from avsr.pieces import units_of
+    from avsr.training.checkpoint import load_model
     from avsr.training.tasks.batch import pad_batch
 
-    model, characters, mixer = _load(job), Characters(), _mixer(job)
+    model, content = load_model(job.checkpoint, job.device, job.system)
+    units, mixer = units_of(content, str(job.checkpoint)), _mixer(job)
     store = video_store(job.work_dir, "test", model.video_input) if model.video_input else None
     table = read_datadir(job.work_dir / "data" / "test")
-    texts = {utt: characters.clean(row.text)[0] for utt, row in table.items()}  # what no recogniser can spell: left out
+    texts = {utt: units.clean(row.text)[0] for utt, row in table.items()}  # what no recogniser can spell: left out
     utts = [utt for utt in sorted(mixer.rows) if store is None or utt in store]
     best: dict[str, str] = {}
     greedy: dict[str, str] = {}
@@ -226,7 +228,7 @@ def _transcripts(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]
             memory = model.encode(batch.get("noisy_mel"), batch.get("feats"), batch["frames"])
             for beam, found in ((job.beam, best), (1, greedy)):
                 decoded = decode(model, memory, batch["frames"], beam, job.length_penalty)
-                found |= {utt: characters.decode(ids) for utt, ids in zip(batch["utts"], decoded, strict=True)}
+                found |= {utt: units.decode(ids) for utt, ids in zip(batch["utts"], decoded, strict=True)}
     rows = {utt: {"reason": "wer: no lip features of this utterance"} for utt in mixer.rows}
     for utt in best:
         with _utterance(utt, failed):

@@ -7,9 +7,9 @@ import numpy as np
 
 from avsr.features.mel import mel
 from avsr.noise.sampler import ListMixer
+from avsr.pieces import units_of
 from avsr.scoring import figures
 from avsr.storage.datadir import read_datadir
-from avsr.text import EOS, Characters
 from avsr.training.checkpoint import load_model
 from avsr.training.tasks.enhance import video_store
 
@@ -39,23 +39,23 @@ def gates(checkpoint: Path, mixer: ListMixer, work_dir: Path, utt: str) -> "Figu
 
 
 def attention(checkpoint: Path, mixer: ListMixer, work_dir: Path, utt: str) -> "list[tuple[str, Figure]]":
-    """The decoder's attention while it is given the right characters: (modality, figure) each."""
+    """The decoder's attention while it is given the right text: (modality, figure) each."""
     import torch
 
-    model, _ = load_model(checkpoint)
-    row, characters = read_datadir(work_dir / "data" / "test")[utt], Characters()
+    model, content = load_model(checkpoint)
+    row, units = read_datadir(work_dir / "data" / "test")[utt], units_of(content, str(checkpoint))
     noisy_n, _ = mixer.mixture(utt)
     frames = len(noisy_n) // 640
     noisy_btf = torch.from_numpy(mel(noisy_n, "mel_htk"))[None] if model.audio_input else None
     feats = video_store(work_dir, "test", "feats").read(utt) if model.video_input else None
-    tokens = characters.encode(row.text)
+    tokens = units.encode(row.text)
     with torch.inference_mode():
         memory = model.encode(
             noisy_btf, None if feats is None else torch.from_numpy(feats)[None], torch.tensor([frames])
         )
         weights_kblt = model.attention(memory, torch.tensor([tokens])).numpy()
     names = [name for name, there in (("audio", model.audio_input), ("video", bool(model.video_input))) if there]
-    labels = ["end" if token == EOS else characters.decode([token]).replace(" ", "_") for token in tokens]
+    labels = [units.label(token) for token in tokens]
     return [
         (name, figures.attention_map(weights_lt, labels, frames * SECONDS_A_FRAME, f"attention to the {name}"))
         for name, weights_lt in zip(names, weights_kblt[:, 0], strict=True)

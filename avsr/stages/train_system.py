@@ -14,11 +14,13 @@ from avsr.models.registry import video_of
 from avsr.models.systems import System, load_system, system_ids, training_conf
 from avsr.noise.lists import NoiseConf
 from avsr.noise.sources import NoiseSources
+from avsr.pieces import Units
 from avsr.rng import rng
 from avsr.stages import common
 from avsr.stages.joint_parts import check_parts
 from avsr.stages.prepare import SPLITS
 from avsr.stages.seen import seen_features
+from avsr.stages.units import described_units, refuse_other_units, trained_units, work_units
 from avsr.storage import lip_features
 from avsr.storage.arrays import Store
 from avsr.storage.datadir import read_datadir
@@ -61,6 +63,8 @@ class TrainStageConf:
     noise: dict[str, dict[str, Any]] = field(default_factory=dict)  # overrides of NOISE, by protocol
     # A recogniser of sound and lips -> the ones of sound and of lips whose weights it starts from. Not in the paper.
     start_from: dict[str, tuple[str, str]] = field(default_factory=dict)
+    units: Units = "characters"  # what recognisers write; unigram, bpe: pieces of words, trained on the training text
+    pieces: int = 500  # how many of them in all, the characters and four special ones counted
 
 
 def train_stage(name: str, kind: str, doc: str, argv: Sequence[str] | None) -> int:
@@ -175,22 +179,24 @@ def plan(
 ) -> Job | None:
     """The job that trains a system, or None when it is done. `inputs` are the stores and files it is made from."""
     folder = run_folder(work_dir, system.id, seed)
+    train, starts = train_conf(system, conf.train, seed), starting_points(system, conf, work_dir, seed)
     digests = [_digest(path) for path in inputs]
     model, seen, more = seen_features(system.model, work_dir)
-    described = config.to_dict(
-        {
-            "id": system.id,
-            "model": model,
-            "noise": noise_conf(system, getattr(conf, "noise", {})),
-            "options": {**(options or {}), **seen},
-            "inputs": digests + [_digest(path) for path in more],
-        }
-    )
-    train = train_conf(system, conf.train, seed)
+    described = {
+        "id": system.id,
+        "model": model,
+        "noise": noise_conf(system, getattr(conf, "noise", {})),
+        "options": {**(options or {}), **seen},
+        "inputs": digests + [_digest(path) for path in more],
+    }
+    if system.kind in ("recognise", "joint"):
+        units = work_units(work_dir, conf.units, conf.pieces)
+        described |= described_units(replace(system, model=model), units, conf.units)
+        refuse_other_units(described, system.kind, (path for part, path in starts.items() if part != "enhancer"))
+    described = config.to_dict(described)
     if RunFolder(folder).finished(resolved(described, train)):
         log.info("%s, seed %d: trained before", system.id, seed)
         return None
-    starts = starting_points(system, conf, work_dir, seed)
     if system.kind == "joint":
         check_parts(system.id, model, starts)
     args = {
@@ -265,7 +271,8 @@ def make_task(kind: str, model: Any, described: dict, work_dir: Path, seed: int)
         return EnhanceTask(data)
     from avsr.training.tasks.recognise import JointTask, RecogniseData, RecogniseTask
 
-    data = RecogniseData(work_dir, model.audio_input, model.video_input, noise, seed, flipped)
+    units = trained_units(work_dir, described)
+    data = RecogniseData(work_dir, model.audio_input, model.video_input, noise, seed, flipped, units)
     return (JointTask if kind == "joint" else RecogniseTask)(data)
 
 

@@ -24,7 +24,7 @@ class Examples(Protocol):
 
 
 class Task(Protocol):
-    """Inherit from it; `validate` and `prepare` may be left as they are."""
+    """Inherit from it; `validate`, `kept` and `prepare` may be left as they are."""
 
     def examples(self, phase: Phase, epoch: int) -> Examples:
         """Training examples of one epoch (from 0, counted within the phase)."""
@@ -50,6 +50,10 @@ class Task(Protocol):
             total += float(batch_sum)
             count += float(batch_count)
         return {"loss": total / max(count, 1.0)}
+
+    def kept(self) -> dict:
+        """What checkpoints hold of the task, as plain data beside the model's."""
+        return {}
 
     def prepare(self, model: "torch.nn.Module") -> None:  # noqa: B027
         """Called once, before the first step of a run, by its first process: statistics for the model's buffers."""

@@ -176,6 +176,7 @@ class _Run:
             "precision": asdict(self.precision),
             "position": asdict(self.pos),
             "model": self.model.state_dict(),
+            **self.task.kept(),
         }
 
     def _save(self) -> None:

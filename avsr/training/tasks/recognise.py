@@ -1,4 +1,4 @@
-"""Recognition: sound, lips or both to characters, with the curriculum from single words to sentences."""
+"""Recognition: sound, lips or both to text, with the curriculum from single words to sentences."""
 
 from dataclasses import dataclass
 from math import ceil, floor
@@ -30,6 +30,7 @@ class RecogniseData:
     noise: NoiseConf  # where a phase adds noise
     seed: int
     flipped: bool = False  # in training, features of the mirrored clip stand for half of those of the clip
+    units: Characters = Characters()  # what is written
 
 
 class RecogniseExamples:
@@ -48,13 +49,12 @@ class RecogniseExamples:
             name = "babble" if noise.p_noise else "clean"
             self.mixer = ListMixer(data.work_dir / "data" / f"{split}_noisy" / f"{name}.jsonl", data.work_dir, split)
         self.video = seen_video(data, split, epoch)
-        self._characters = Characters()
         self.utterances = read_datadir(data.work_dir / "data" / split)
         self.ids, self.lengths, self._cuts = [], [], []
         for utt in self.mixer.sources.utterances:
             if self.video is not None and utt not in self.video or epoch is None and utt not in self.mixer.rows:
                 continue
-            if not self._characters.clean(self.utterances[utt].text)[0]:  # an empty transcript: stage 7 says how many
+            if not data.units.clean(self.utterances[utt].text)[0]:  # an empty transcript: stage 7 says how many
                 continue
             cut = self._cut(utt)
             self.ids.append(utt)
@@ -89,7 +89,7 @@ class RecogniseExamples:
 
     def __getitem__(self, index: int) -> dict:
         utt, (first, end, words) = self.ids[index], self._cuts[index]
-        tokens = self._characters.encode(words)
+        tokens = self.data.units.encode(words)
         item = {"utts": utt, "frames": end - first, "tokens": np.array(tokens), "token_lengths": len(tokens)}
         if self.data.audio:
             mixture = self.mixer.mixture(utt) if self.epoch is None else self.mixer.mixture(utt, self.epoch)
@@ -100,7 +100,10 @@ class RecogniseExamples:
 
 
 class RecogniseTask(Task):
-    """Cross-entropy over characters with teacher forcing. Phase options: words (null: whole), by_length, p_noise."""
+    """Cross-entropy over characters, or pieces of words, with teacher forcing.
+
+    Phase options: words (null: whole), by_length, p_noise.
+    """
 
     def __init__(self, data: RecogniseData):
         self.data = data
@@ -113,6 +116,9 @@ class RecogniseTask(Task):
 
     def collate(self, items):
         return pad_batch(items)
+
+    def kept(self):
+        return self.data.units.kept()
 
     def loss(self, model, batch, phase):
         total, count = model.loss(
