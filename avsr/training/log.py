@@ -14,7 +14,8 @@ log = logging.getLogger(__name__)
 
 # A row every `log_every` steps (train_loss: mean since the row before), and one at the end of each epoch, with `valid`
 # filled (train_loss: mean of the epoch). seconds: of training so far; wait: share of it spent waiting for data.
-COLUMNS = ("step", "phase", "epoch", "train_loss", "valid", "lr", "skipped", "seconds", "wait")
+# At the end of a recogniser's phase another one has greedy search's wer and cer in %, on some of the validation set.
+COLUMNS = ("step", "phase", "epoch", "train_loss", "valid", "lr", "skipped", "seconds", "wait", "wer", "cer")
 
 
 class TrainLog:
@@ -25,8 +26,12 @@ class TrainLog:
         """`resume`: size in bytes of log.csv and the step at the checkpoint; None starts anew."""
         if resume is None:
             path.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
+            self.columns = COLUMNS
         else:
             self._cut(path, resume[0])
+            with open(path, encoding="utf-8") as file:  # an earlier version's may have fewer columns
+                header = file.readline().strip()
+            self.columns = tuple(header.split(",")) if header else COLUMNS
         self.file = open(path, "ab")
         self.events = _events(tensorboard, resume[1] + 1 if resume else None) if tensorboard else None
 
@@ -34,7 +39,7 @@ class TrainLog:
         """Writes one row; `extra` scalars go to tensorboard only."""
         row = {"step": step, **values}
         with naming(Path(self.file.name)):
-            self.file.write((",".join(_cell(row.get(name)) for name in COLUMNS) + "\n").encode())
+            self.file.write((",".join(_cell(row.get(name)) for name in self.columns) + "\n").encode())
             self.file.flush()
         if self.events:
             for name, value in {**values, **(extra or {})}.items():

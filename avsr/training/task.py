@@ -24,7 +24,7 @@ class Examples(Protocol):
 
 
 class Task(Protocol):
-    """Inherit from it; `validate`, `kept` and `prepare` may be left as they are."""
+    """Inherit from it; `validate`, `phase_end`, `kept` and `prepare` may be left as they are."""
 
     def examples(self, phase: Phase, epoch: int) -> Examples:
         """Training examples of one epoch (from 0, counted within the phase)."""
@@ -50,6 +50,10 @@ class Task(Protocol):
             total += float(batch_sum)
             count += float(batch_count)
         return {"loss": total / max(count, 1.0)}
+
+    def phase_end(self, model: "torch.nn.Module", phase: Phase, device: "torch.device") -> dict[str, float]:
+        """Numbers of a phase's last weights that validation is too frequent for; names as in phase_end.SAID."""
+        return {}
 
     def kept(self) -> dict:
         """What checkpoints hold of the task, as plain data beside the model's."""

@@ -30,6 +30,7 @@ from avsr.training.guards import signals_noted, stop_if, torch_settings
 from avsr.training.loader import Loader, choose_workers, free_cores, to_device
 from avsr.training.log import Bar, TrainLog, written_to
 from avsr.training.optimiser import make_optimiser
+from avsr.training.phase_end import measure_phase, say_phase
 from avsr.training.position import Position
 from avsr.training.precision import Precision, choose, lay_out, step_seconds
 from avsr.training.report import give_up, say_epoch, say_processes, skip
@@ -332,6 +333,8 @@ class _Run:
         if tired:
             log.info("phase %s: no gain in %d epochs, it ends here", phase.name, pos.bad_epochs)
         if tired or pos.epoch >= phase.epochs or self._budget_used():
+            measured = measure_phase(self.model, self.task, phase, self.precision, self.device)
+            say_phase(phase, pos, result, measured, self.log)
             self._end_phase()
         self._save()
 

@@ -108,9 +108,7 @@ def test_a_checkpoint_decodes_with_its_own_pieces_anywhere(work, trained, tmp_pa
     shutil.copytree(work / "dump", tmp_path / "dump")
     moved = tmp_path / "moved.pt"
     content = checkpoint.read(trained)
-    content["model"]["decoder.output.bias"][piece := units.encode("PLACE")[-2]] = (
-        50.0  # nothing else
-    )
+    content["model"]["decoder.output.bias"][piece := units.encode("PLACE")[-2]] = 50.0  # nothing else
     checkpoint.save(moved, content)
     origin = Provenance("mini", "tiny", "./run.sh", "abc1234", "best.pt", "0123456789ab")
     job = ScoreJob("eg_a", "recognise", 0, "clean", tmp_path, moved, origin, beam=1)

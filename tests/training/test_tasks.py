@@ -140,7 +140,7 @@ def test_windows_of_words(work):
     for epoch in range(12):
         examples = RecogniseExamples(data, "train", epoch, RecogniseOptions(words=2))
         for k, utt in enumerate(examples.ids):
-            start, end, text = examples._cuts[k]
+            start, end, text = examples.cuts[k]
             item = examples[k]
             assert item["frames"] == end - start == len(item["feats"]) == examples.lengths[k]
             assert item["noisy_mel"].shape == (4 * item["frames"], 80)
@@ -180,7 +180,7 @@ def test_validation_has_windows_of_words_too_always_the_same(work):
     (work / "data/valid/ctm").write_bytes((work / "data/train/ctm").read_bytes())
     options = [RecogniseOptions(words=words, p_noise=0.0) for words in (1, 1, None)]
     found = [RecogniseExamples(data, "valid", None, one) for one in options]
-    first, again, whole = (dict(zip(examples.ids, examples._cuts, strict=True))["s1-b"] for examples in found)
+    first, again, whole = (dict(zip(examples.ids, examples.cuts, strict=True))["s1-b"] for examples in found)
     assert first == again and len(first[2].split()) == 1
     assert whole[:2] == (0, 25) and len(whole[2].split()) == len(WORDS)
 

@@ -11,6 +11,7 @@ import torch
 from avsr import signals
 from avsr.errors import AvsrError, UsageError
 from avsr.signals import Stopped
+from avsr.training.log import TrainLog
 from tests.training.toy import SYSTEM, KilledTask, kill_in_save, run_toy
 
 KEYS = {
@@ -158,3 +159,11 @@ def test_a_finished_run_is_skipped_and_another_configuration_is_refused(tmp_path
     best.unlink()
     with pytest.raises(AvsrError, match="no best.pt"):
         run_toy(tmp_path, epochs=1)
+
+
+def test_a_log_of_fewer_columns_goes_on_with_those(tmp_path):
+    (tmp_path / "log.csv").write_text("step,valid\n1,0.5\n2,0.25\n")
+    table = TrainLog(tmp_path / "log.csv", None, (len("step,valid\n1,0.5\n"), 1))
+    table.row(2, {"valid": 0.125, "wer": 40.0})
+    table.close()
+    assert (tmp_path / "log.csv").read_text() == "step,valid\n1,0.5\n2,0.125\n"

@@ -1,23 +1,29 @@
 """Recognition: sound, lips or both to text, with the curriculum from single words to sentences."""
 
+from collections import Counter
 from dataclasses import dataclass
 from math import ceil, floor
 from pathlib import Path
 
 import numpy as np
 
+from avsr.decoding.greedy import greedy
 from avsr.features.mel import mel
 from avsr.noise.lists import NoiseConf
 from avsr.noise.sampler import ListMixer, MixSampler
 from avsr.rng import rng
+from avsr.scoring.words import count_errors
 from avsr.storage.datadir import read_datadir
 from avsr.text import Characters
 from avsr.training.conf import RecogniseOptions, phase_options
+from avsr.training.loader import to_device
 from avsr.training.task import Task
 from avsr.training.tasks.batch import pad_batch
 from avsr.training.tasks.enhance import seen_video, statistics_batches
 
 MEL_SET = "mel_htk"
+DECODED = 100  # validation utterances, at most, that are decoded at the end of a phase
+BATCH = 16  # of them side by side
 
 
 @dataclass(frozen=True)
@@ -50,7 +56,7 @@ class RecogniseExamples:
             self.mixer = ListMixer(data.work_dir / "data" / f"{split}_noisy" / f"{name}.jsonl", data.work_dir, split)
         self.video = seen_video(data, split, epoch)
         self.utterances = read_datadir(data.work_dir / "data" / split)
-        self.ids, self.lengths, self._cuts = [], [], []
+        self.ids, self.lengths, self.cuts = [], [], []
         for utt in self.mixer.sources.utterances:
             if self.video is not None and utt not in self.video or epoch is None and utt not in self.mixer.rows:
                 continue
@@ -59,7 +65,7 @@ class RecogniseExamples:
             cut = self._cut(utt)
             self.ids.append(utt)
             self.lengths.append(cut[1] - cut[0])
-            self._cuts.append(cut)
+            self.cuts.append(cut)
 
     def _cut(self, utt: str) -> tuple[int, int, str]:
         """First frame, last frame + 1 and text of what is used of an utterance."""
@@ -88,7 +94,7 @@ class RecogniseExamples:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> dict:
-        utt, (first, end, words) = self.ids[index], self._cuts[index]
+        utt, (first, end, words) = self.ids[index], self.cuts[index]
         tokens = self.data.units.encode(words)
         item = {"utts": utt, "frames": end - first, "tokens": np.array(tokens), "token_lengths": len(tokens)}
         if self.data.audio:
@@ -116,6 +122,25 @@ class RecogniseTask(Task):
 
     def collate(self, items):
         return pad_batch(items)
+
+    def phase_end(self, model, phase, device):
+        examples = self.valid_examples(phase)
+        decoded = sorted(range(len(examples)), key=lambda i: rng(self.data.seed, examples.ids[i], "decoded").random())
+        decoded = sorted(decoded[:DECODED], key=lambda i: examples.lengths[i])  # of like length side by side
+        errors: Counter[str] = Counter()
+        for start in range(0, len(decoded), BATCH):
+            batch = to_device(self.collate([examples[i] for i in decoded[start : start + BATCH]]), device)
+            memory = model.encode(batch.get("noisy_mel"), batch.get("feats"), batch["frames"])
+            for ids, gold in zip(greedy(model, memory, batch["frames"]), batch["tokens"].tolist(), strict=True):
+                if reference := self.data.units.decode(gold):
+                    errors.update(count_errors(reference, self.data.units.decode(ids)))
+        rates = {"wer": ("word_errors", "words"), "cer": ("char_errors", "chars")}
+        return {
+            "words": max(len(text.split()) for _, _, text in examples.cuts),
+            "clip": sum(examples.lengths) / len(examples) / 25,
+            **{name: 100 * errors[wrong] / max(errors[all_], 1) for name, (wrong, all_) in rates.items()},
+            "decoded": len(decoded),
+        }
 
     def kept(self):
         return self.data.units.kept()
