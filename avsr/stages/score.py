@@ -233,6 +233,8 @@ def _run(jobs: list[ScoreJob], nj: int) -> None:
         return
     for job in progress(map_unordered(run_job, jobs, min(nj, len(jobs))), len(jobs), "score"):
         log.debug("scored %s on %s", job.row, job.test_set)
+        if job.kind in ("recognise", "joint"):
+            log.info("%s on %s: %s", job.row, job.test_set, job.speed.read_text(encoding="utf-8").strip())
 
 
 def count_utterances(job: ScoreJob, now: bool) -> Counts:

@@ -1,6 +1,7 @@
 """What stage 9 measures: one system on one test set, in a process of its own, into scores.tsv and what lies beside."""
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from avsr.scoring.speech import METRICS, have_pesq, score_utterance
 from avsr.scoring.words import score_label, score_transcripts, write_trn
 from avsr.stages.shards import failed_row, write_failed
 from avsr.storage.arrays import Store
+from avsr.storage.atomic import write_text
 from avsr.storage.datadir import read_datadir
 from avsr.storage.markers import digest, is_done, mark
 from avsr.training.conf import TrainConf, phase_options
@@ -58,6 +60,11 @@ class ScoreJob:
     def scores(self) -> Path:
         """Its file of scores."""
         return self.folder / "scores.tsv"
+
+    @property
+    def speed(self) -> Path:
+        """What is said of a recogniser's speed; of the machine and not of the result, so it lies with the logs."""
+        return self.folder / "log" / "decoding.txt"
 
     @property
     def system(self) -> str:
@@ -216,6 +223,7 @@ def _transcripts(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]
     utts = [utt for utt in sorted(mixer.rows) if store is None or utt in store]
     best: dict[str, str] = {}
     greedy: dict[str, str] = {}
+    frames, seconds = 0, 0.0
     for start in range(0, len(utts), BATCH):
         items = []
         for utt in utts[start : start + BATCH]:
@@ -225,17 +233,28 @@ def _transcripts(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]
             continue
         batch = _on(job.device, pad_batch(items))
         with torch.inference_mode():
+            started = time.perf_counter()
             memory = model.encode(batch.get("noisy_mel"), batch.get("feats"), batch["frames"])
             for beam, found in ((job.beam, best), (1, greedy)):
                 decoded = decode(model, memory, batch["frames"], beam, job.length_penalty)
                 found |= {utt: units.decode(ids) for utt, ids in zip(batch["utts"], decoded, strict=True)}
+                if found is best:
+                    seconds += time.perf_counter() - started
+        frames += int(batch["frames"].sum())
     rows = {utt: {"reason": "wer: no lip features of this utterance"} for utt in mixer.rows}
     for utt in best:
         with _utterance(utt, failed):
             rows[utt] = score_transcripts(texts[utt], best[utt], greedy[utt])
+    write_text(job.speed, speed_line(len(best), frames / 25, seconds, job.beam) + "\n")
     write_trn(job.folder / "hyp.trn", best)
     write_trn(job.folder / "ref.trn", {utt: texts[utt] for utt in best if utt in texts})
     return rows
+
+
+def speed_line(utterances: int, speech: float, seconds: float, beam: int) -> str:
+    """How fast texts were found: `speech` and `seconds` of work."""
+    ratio = f"{speech / seconds:.1f} x real time" if seconds else "nothing to do"
+    return f"decoded {utterances} utterances, {speech:.0f} s of speech, in {seconds:.1f} s (beam {beam}): {ratio}"
 
 
 def _heard_and_seen(model: Any, mixer: ListMixer, store: Store | None, utt: str) -> dict[str, Any]:

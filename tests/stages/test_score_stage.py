@@ -229,8 +229,8 @@ class OnDevice(torch.nn.Module):
 @pytest.mark.parametrize("kind", ["enhance", "recognise"])
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_networks_run_on_the_device_that_was_asked_for(mixed, monkeypatch, kind, device):
-    asked = []
-    monkeypatch.setattr(checkpoint, "load_model", lambda path, on, system: (asked.append(on), (OnDevice(), {}))[1])
+    asked, content = [], {"config": {"system": {}}}
+    monkeypatch.setattr(checkpoint, "load_model", lambda path, on, system: (asked.append(on), (OnDevice(), content))[1])
     OnDevice.seen.clear()
     job = ScoreJob("x", kind, 0, "natural_-5dB", mixed, mixed / "best.pt", None, device=device)
     if kind == "enhance":

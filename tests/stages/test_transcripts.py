@@ -1,12 +1,14 @@
 """Transcripts with characters that no recogniser spells, and empty ones: left out, counted, not scored."""
 
+import re
+
 import pytest
 
 from avsr.models.systems import load_system
 from avsr.noise.lists import NoiseConf
 from avsr.scoring.results import Provenance, Results, read_scores
 from avsr.stages import recognise, train_system
-from avsr.stages.score_jobs import ScoreJob, run_job
+from avsr.stages.score_jobs import ScoreJob, run_job, speed_line
 from avsr.text import EOS, Characters
 from avsr.training import checkpoint
 from avsr.training.conf import Phase
@@ -64,6 +66,9 @@ def test_scoring_compares_with_what_can_be_spelt_and_counts_the_empty_ones(work)
     run_job(job)
     references = (job.folder / "ref.trn").read_text().splitlines()
     assert "BIN BLUE AT F TWO NOW (s5-c0)" in references and "(s5-c1)" in references
+    said = job.speed.read_text()  # 8 clips of 5 frames
+    assert (found := re.fullmatch(r"decoded 8 utterances, 2 s of speech, in .* \(beam 1\): (.*) x real time\n", said))
+    assert float(found[1]) > 0
     scores = read_scores(job.folder / "scores.tsv")
     empty = {"s5-c1": "wer: the reference is empty", "s5-c2": "wer: the reference is empty"}
     assert len(scores.utts) == 8 and scores.reasons == empty
@@ -71,3 +76,10 @@ def test_scoring_compares_with_what_can_be_spelt_and_counts_the_empty_ones(work)
     assert words["s5-c0"] == 6
     one = Results.read(work / "exp", "mini", "tiny").summary("eg_a", "clean", "wer")
     assert (one.scored, one.total) == (6, 8)
+
+
+def test_the_speed_of_decoding_is_a_ratio_to_the_length_of_the_speech():
+    assert speed_line(60, 170.2, 23.0, 30) == (
+        "decoded 60 utterances, 170 s of speech, in 23.0 s (beam 30): 7.4 x real time"
+    )
+    assert speed_line(0, 0.0, 0.0, 1).endswith("nothing to do")
