@@ -130,8 +130,11 @@ class RecogniseOptions:
     words: int | None = None  # longest window: half of the windows have so many words, the others fewer; null: whole
     by_length: bool = False  # windows of many characters are drawn more often, in proportion; false: all alike
     p_noise: float = 0.0  # share of noisy clips
+    sampling: float = 0.0  # share of the decoder's inputs taken from the model at the phase's end; it rises from 0
 
     def __post_init__(self):
+        if not 0 <= self.sampling <= 1:
+            raise ValueError(f"sampling must lie between 0 and 1, not {self.sampling}")
         if not 0 <= self.p_noise <= 1 or (self.words is not None and self.words < 1):
             raise ValueError("p_noise must lie between 0 and 1, words must be null or at least 1")
 

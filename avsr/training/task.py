@@ -24,7 +24,11 @@ class Examples(Protocol):
 
 
 class Task(Protocol):
-    """Inherit from it; `validate`, `phase_end`, `kept` and `prepare` may be left as they are."""
+    """What a task does; `progress` is the share of the phase that is done, set before each training step.
+
+    Inherit from it; `validate`, `phase_end`, `kept` and `prepare` may be left as they are."""
+
+    progress: float = 0.0
 
     def examples(self, phase: Phase, epoch: int) -> Examples:
         """Training examples of one epoch (from 0, counted within the phase)."""

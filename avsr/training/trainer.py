@@ -268,7 +268,8 @@ class _Run:
     def _step(self, batch: dict | None, batches: int) -> None:
         """One step of all processes, on this one's share of the batch, which may be none."""
         pos, ranks = self.pos, self.ranks
-        rate = self.schedule.lr(pos.step - pos.phase_start, pos.epoch, self._progress(batches))
+        self.task.progress = self._progress(batches)
+        rate = self.schedule.lr(pos.step - pos.phase_start, pos.epoch, self.task.progress)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
         ranks.seed(self.conf.seed, pos.step)
@@ -333,8 +334,9 @@ class _Run:
         if tired:
             log.info("phase %s: no gain in %d epochs, it ends here", phase.name, pos.bad_epochs)
         if tired or pos.epoch >= phase.epochs or self._budget_used():
-            measured = measure_phase(self.model, self.task, phase, self.precision, self.device)
-            say_phase(phase, pos, result, measured, self.log)
+            if self.ranks.first:
+                measured = measure_phase(self.model, self.task, phase, self.precision, self.device)
+                say_phase(phase, pos, result, measured, self.log)
             self._end_phase()
         self._save()
 

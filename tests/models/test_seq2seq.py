@@ -101,15 +101,15 @@ def test_selecting_hypotheses_and_dropping_utterances(model_of):
 
 def test_scheduled_sampling_draws_from_the_model_in_training_only(model_of):
     batch = example([9, 5], [7, 4])
-    strict, mixed = model_of(dropout=0.0), model_of(dropout=0.0, scheduled_sampling=1.0)
-    torch.testing.assert_close(strict.eval().loss(*batch)[0], mixed.eval().loss(*batch)[0])
-    total = mixed.train().loss(*batch)[0]
+    model = model_of(dropout=0.0)
+    torch.testing.assert_close(model.eval().loss(*batch)[0], model.loss(*batch, sampling=1.0)[0])
+    total = model.train().loss(*batch, sampling=1.0)[0]
     total.backward()
-    assert not torch.isclose(total, strict.train().loss(*batch)[0])
-    memory = mixed.encode(*batch[:3])
+    assert not torch.isclose(total, model.loss(*batch)[0])
+    memory = model.encode(*batch[:3])
     inputs = torch.full((2, 4), BOS)
-    mixed.decoder.output.bias.data[17] = 1e4  # a model that is sure
-    assert mixed._sampled_inputs(inputs, memory).tolist() == [[BOS, 17, 17, 17]] * 2
+    model.decoder.output.bias.data[17] = 1e4  # a model that is sure
+    assert model._sampled_inputs(inputs, memory, 1.0).tolist() == [[BOS, 17, 17, 17]] * 2
 
 
 def test_statistics_need_no_sound_in_a_lip_reader(model_of):

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from avsr.decoding.greedy import greedy
+from avsr.errors import UsageError
 from avsr.models.systems import load_system
 from avsr.noise.lists import NoiseConf
 from avsr.stages.train_system import TrainStageConf, inputs_of, plan, train_one
@@ -17,6 +18,7 @@ from avsr.training.conf import Phase
 from avsr.training.tasks import recognise
 from avsr.training.tasks.recognise import RecogniseData, RecogniseTask
 from tests.stages.tiny import make_work
+from tests.training.toy import ToyTask, run_toy
 
 PHASES = [
     {"name": "words2", "epochs": 2, "options": {"words": 2}},
@@ -104,3 +106,34 @@ def test_no_more_than_so_many_utterances_are_decoded_and_always_the_same(work, m
     monkeypatch.setattr(recognise, "greedy", lambda model, memory, frames: [[5]] * len(frames))
     first, again = (task.phase_end(Model(), Phase("x", options={"words": 1}), torch.device("cpu")) for _ in range(2))
     assert seen == [3, 2] * 2 and first == again and first["decoded"] == 5
+
+
+def test_scheduled_sampling_rises_within_its_phase(work):
+    task, shares = RecogniseTask(RecogniseData(work, True, None, NoiseConf(), 0)), []
+
+    class Model:
+        def loss(self, *inputs_and_share):
+            shares.append(inputs_and_share[-1])
+            return torch.tensor(1.0), 1
+
+    for phase in (Phase("last", options={"words": None, "sampling": 0.2}), Phase("strict", options={"words": None})):
+        for task.progress in (0.0, 0.5, 1.0):
+            task.loss(Model(), {}, phase)
+    assert shares == pytest.approx([0.0, 0.1, 0.2, 0.0, 0.0, 0.0])
+    with pytest.raises(UsageError, match="sampling must lie between 0 and 1, not 1.5"):
+        task.valid_examples(Phase("last", options={"sampling": 1.5}))
+
+
+def test_the_share_of_a_phase_that_is_done_is_told_to_the_task(tmp_path):
+    told = []
+
+    class Watching(ToyTask):
+        def loss(self, model, batch, phase):
+            if model.training:
+                told.append((phase.name, self.progress))
+            return super().loss(model, batch, phase)
+
+    phases = [{"name": "one", "epochs": 2}, {"name": "two", "epochs": 1}]
+    run_toy(tmp_path, Watching(), precision="fp32", channels_last=False, phases=phases)
+    one, two = ([share for name, share in told[-15:] if name == which] for which in ("one", "two"))
+    assert one == pytest.approx([n / 10 for n in range(10)]) and two == pytest.approx([n / 5 for n in range(5)])

@@ -60,9 +60,11 @@ class Joint(nn.Module):
         self.recogniser.start_from(*alone)
 
     def loss(
-        self, mel_btf: Tensor, feats_btd: Tensor, frames_b: Tensor, tokens_bl: Tensor, token_lengths_b: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        return self.recogniser.loss(*self._inputs(mel_btf, feats_btd, frames_b), frames_b, tokens_bl, token_lengths_b)
+        self, mel_btf: Tensor, feats_btd: Tensor, frames_b: Tensor, tokens_bl: Tensor, token_lengths_b: Tensor,
+        sampling: float = 0.0,
+    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+        inputs = self._inputs(mel_btf, feats_btd, frames_b)
+        return self.recogniser.loss(*inputs, frames_b, tokens_bl, token_lengths_b, sampling)
 
     def encode(self, mel_btf: Tensor, feats_btd: Tensor, frames_b: Tensor):
         return self.recogniser.encode(*self._inputs(mel_btf, feats_btd, frames_b), frames_b)

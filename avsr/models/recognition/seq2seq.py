@@ -30,7 +30,6 @@ class Seq2SeqConf:
     # Share of training utterances of which one modality, either, is withheld: from few hours of speech a network of two
     # learns to use one alone. The papers have none.
     modality_dropout: float = 0.0
-    scheduled_sampling: float = 0.0  # share of decoder inputs taken from the model; 0 is the paper's teacher forcing
 
 
 class Seq2Seq(nn.Module):
@@ -86,15 +85,17 @@ class Seq2Seq(nn.Module):
         frames_b: Tensor,
         tokens_bl: Tensor,
         token_lengths_b: Tensor,
+        sampling: float = 0.0,
     ) -> tuple[Tensor, Tensor]:
         """Sum of the cross-entropies of the real tokens (each ends with EOS) and their number.
 
-        Label smoothing spreads its mass over all classes but PAD.
+        Label smoothing spreads its mass over all classes but PAD. In training a share `sampling` of the decoder's
+        inputs is taken from the model; 0 is the paper's teacher forcing.
         """
         memory = self.encode(mel_btf, feats_btd, frames_b)
         inputs_bl = after_bos(tokens_bl)
-        if self.training and self.conf.scheduled_sampling > 0:
-            inputs_bl = self._sampled_inputs(inputs_bl, memory)
+        if self.training and sampling > 0:
+            inputs_bl = self._sampled_inputs(inputs_bl, memory, sampling)
         log_probs_blv = self.logits(inputs_bl, memory).float().log_softmax(dim=-1)
         gold_bl = log_probs_blv.gather(2, tokens_bl.unsqueeze(2)).squeeze(2)
         others_bl = (log_probs_blv.sum(dim=2) - log_probs_blv[..., PAD]) / (self.conf.classes - 1)
@@ -103,13 +104,13 @@ class Seq2Seq(nn.Module):
         return (loss_bl * valid_mask(token_lengths_b, tokens_bl.shape[1])).sum(), token_lengths_b.sum()
 
     @torch.no_grad()
-    def _sampled_inputs(self, inputs_bl: Tensor, memory: Any) -> Tensor:
-        """Scheduled sampling (Bengio et al. 2015): some inputs are draws from the model's own prediction.
+    def _sampled_inputs(self, inputs_bl: Tensor, memory: Any, share: float) -> Tensor:
+        """Scheduled sampling (Bengio et al. 2015): a share of the inputs are draws from the model's own prediction.
 
         No gradient passes through a draw, so they are made beforehand and the loss then takes them as given.
         """
         state, inputs = self.start(memory), [inputs_bl[:, 0]]
-        swap_bl = torch.rand(inputs_bl.shape, device=inputs_bl.device) < self.conf.scheduled_sampling
+        swap_bl = torch.rand(inputs_bl.shape, device=inputs_bl.device) < share
         for number in range(1, inputs_bl.shape[1]):
             log_probs_bv, state = self.step(inputs[-1], state)
             drawn_b = torch.multinomial(log_probs_bv.exp(), 1).squeeze(1)

@@ -108,7 +108,7 @@ class RecogniseExamples:
 class RecogniseTask(Task):
     """Cross-entropy over characters, or pieces of words, with teacher forcing.
 
-    Phase options: words (null: whole), by_length, p_noise.
+    Phase options: words (null: whole), by_length, p_noise, sampling.
     """
 
     def __init__(self, data: RecogniseData):
@@ -146,9 +146,9 @@ class RecogniseTask(Task):
         return self.data.units.kept()
 
     def loss(self, model, batch, phase):
-        total, count = model.loss(
-            batch.get("noisy_mel"), batch.get("feats"), batch["frames"], batch["tokens"], batch["token_lengths"]
-        )
+        sampling = phase_options("recognise", phase).sampling * self.progress
+        inputs = (batch.get(name) for name in ("noisy_mel", "feats", "frames", "tokens", "token_lengths"))
+        total, count = model.loss(*inputs, sampling)
         return total, count, {}
 
     def prepare(self, model):
