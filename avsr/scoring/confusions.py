@@ -62,7 +62,7 @@ def best_reader(results: Results, rows: Sequence[System]) -> System | None:
 def word_tables(exp: Path, results: Results, rows: Sequence[System], mark: str = "") -> list[Table]:
     """Most confused pairs, and the easiest and hardest words, of the best lip reader; clips of all its seeds together.
 
-    No table where there is no lip reader, or nothing is beside its scores.
+    No table where there is no lip reader, or nothing is beside its scores: older ones have no words.
     """
     best = best_reader(results, rows)
     paths = [] if best is None else [Path(exp) / best.id / f"seed{seed}" / "words" / FILE
