@@ -105,9 +105,10 @@ def claim_table(title: str, judgements: Sequence[Judgement], names: Mapping[str,
         count = f"{len(holding)} of {len(one.measured)}; clear in {clear}" if one.measured else DASH
         against = _cell(max(one.measured, key=_against), names) if one.measured else DASH
         failing = "; ".join(_cell(cell, names) for cell in one.failing) or ("none" if one.measured else DASH)
-        missing = str(len(one.cells) - len(one.measured) or "none")
+        missing = len(one.cells) - len(one.measured)
         verdict = one.verdict if one.verdict == NOT_MEASURED else f"**{one.verdict}**"
-        rows.append([one.claim.text, verdict, count, against, failing, missing])
+        verdict += " where measured" if one.verdict == HOLDS and missing else ""
+        rows.append([one.claim.text, verdict, count, against, failing, str(missing or "none")])
     note = ("A claim holds where it holds in every cell that was measured. A cell is a paired difference, left minus "
             "right [95 % interval, bootstrap over utterances]; it is clear where the whole interval agrees with it.")
     header = ["Claim", "verdict", "holds in", "the cell most against it", "cells in which it fails", "not measured"]

@@ -46,7 +46,7 @@ def test_a_claim_that_fails_in_one_cell_does_not_hold_and_names_it(tmp_path):
 def test_a_claim_holds_where_it_holds_in_all_that_was_measured(tmp_path):
     measured = {("a", "clean"): [1, 2], ("b", "clean"): [3, 3], ("a", "babble_0dB"): [1, 1]}
     (row,) = table(tmp_path, CELLS, measured).rows
-    assert row[1:3] == ["**holds**", "1 of 1; clear in 1"] and row[4:] == ["none", "2"]
+    assert row[1:3] == ["**holds** where measured", "1 of 1; clear in 1"] and row[4:] == ["none", "2"]
     assert row[3].startswith("System A - System B, clean: -15.0")
 
 
