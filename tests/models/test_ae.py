@@ -84,6 +84,20 @@ def test_loss_is_the_absolute_error_in_its_domain(domain):
     torch.testing.assert_close(total, (of[domain](estimate) - of[domain](clean)).abs().sum())
 
 
+@pytest.mark.parametrize("domain", ["linear", "log"])
+def test_the_noisy_loss_is_that_of_a_mask_that_lets_all_through(domain):
+    model = Ae(AeConf(hidden=16, stream=16, units=16, fc=16, loss_domain=domain)).eval()
+    noisy, clean, video, lengths = example([5, 3])
+    noisy[1, 12:] = 100.0
+    torch.nn.init.zeros_(model.fc_mask.weight)
+    torch.nn.init.constant_(model.fc_mask.bias, 30.0)
+    with torch.no_grad():
+        expected, number = model.loss(noisy, clean, video, lengths)
+        found, count = model.noisy_loss(noisy, clean, lengths)
+    torch.testing.assert_close(found, expected)
+    assert number == count == 80 * 4 * 8
+
+
 @pytest.mark.parametrize("streams", STREAMS)
 def test_learns_eight_clips_to_under_30_percent_of_the_noisy_error(streams):
     torch.manual_seed(3)

@@ -226,6 +226,16 @@ def test_training_mixtures_are_fresh_each_epoch_and_the_same_for_everyone(work):
     assert not np.array_equal(other.mixture(utts[0], 7)[0], sampler.mixture(utts[0], 7)[0])
 
 
+def test_the_same_list_gives_the_same_waves(work, tmp_path):
+    source = work / "data/valid_noisy/babble.jsonl"
+    copy = Path(shutil.copy(source, tmp_path / "copy.jsonl"))
+    utts = sorted(read_list(source))
+    first, again = ListMixer(source, work, "valid"), ListMixer(copy, work, "valid")
+    hashes = {utt: hashlib.sha256(first.mixture(utt)[0].tobytes()).hexdigest() for utt in utts}
+    assert {utt: hashlib.sha256(again.mixture(utt)[0].tobytes()).hexdigest() for utt in reversed(utts)} == hashes
+    assert len(set(hashes.values())) == len(utts) > 1
+
+
 def test_the_share_of_clean_utterances(work):
     sampler = MixSampler(NoiseConf(p_noise=0.25, natural=0, babble=1, p_speech=0), work)
     pairs = [sampler.mixture(utt, epoch) for epoch in range(30) for utt in sampler.sources.utterances]

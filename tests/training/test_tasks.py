@@ -5,9 +5,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from avsr.errors import AvsrError, UsageError
 from avsr.features.mel import mel
+from avsr.models.enhancement.ae import Ae, AeConf
 from avsr.noise.babble import make_groups
 from avsr.noise.lists import NoiseConf, Row, write_list
 from avsr.rng import rng
@@ -16,7 +18,7 @@ from avsr.storage.atomic import write_json
 from avsr.storage.datadir import Utterance, write_datadir
 from avsr.training.conf import RecogniseOptions
 from avsr.training.tasks.batch import augment, pad_batch
-from avsr.training.tasks.enhance import EnhanceData, EnhanceExamples
+from avsr.training.tasks.enhance import EnhanceData, EnhanceExamples, EnhanceTask
 from avsr.training.tasks.recognise import RecogniseData, RecogniseExamples
 from avsr.training.tasks.words import WordExamples, WordsData, check_validation, word_list
 
@@ -132,6 +134,22 @@ def test_validation_is_the_list(work):
     data = EnhanceData(work, "mel_htk", None, 1, NoiseConf(), 0)
     item = EnhanceExamples(data, "valid", None)[0]
     assert np.array_equal(item["noisy_mel"], item["clean_mel"])
+
+
+def test_an_ae_that_is_no_better_than_the_noisy_sound_is_warned_of(work, caplog):
+    task = EnhanceTask(EnhanceData(work, "mel_htk", "feats", 1, NoiseConf(), 0))
+    model = Ae(AeConf(hidden=16, stream=16, units=16, fc=16)).eval()
+    clean, frames = torch.rand(2, 12, 80), torch.tensor([3, 2])
+    batch = {"noisy_mel": 1.5 * clean, "clean_mel": clean, "feats": torch.randn(2, 3, 512), "frames": frames}
+    torch.nn.init.zeros_(model.fc_mask.weight)
+    for bias, warned in ((0.6931472, False), (-30.0, True)):  # a mask of 2 / 3, the best, and one of 0
+        torch.nn.init.constant_(model.fc_mask.bias, bias)
+        caplog.clear()
+        with torch.no_grad():
+            loss = task.validate(model, iter([batch, batch]), None)["loss"]
+        mean = torch.cat([clean[0], clean[1, :8]]).mean().item()
+        assert loss == pytest.approx(mean if warned else 0.0, abs=1e-5)
+        assert ("is not below that of the noisy sound as it is" in caplog.text) == warned
 
 
 def test_windows_of_words(work):

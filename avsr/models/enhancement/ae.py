@@ -81,10 +81,17 @@ class Ae(nn.Module):
 
     def loss(self, noisy_btf: Tensor, clean_btf: Tensor, video: Tensor, frames_b: Tensor) -> tuple[Tensor, Tensor]:
         """Sum of the absolute errors over the real cells, and how many these are (AE-MSR section 4.3: L1)."""
-        estimate_btf = _domain(self.estimate(noisy_btf, video, frames_b), self.conf.loss_domain)
-        error_btf = (estimate_btf - _domain(clean_btf, self.conf.loss_domain)).abs()
-        error_btf = error_btf * valid_mask(4 * frames_b, noisy_btf.shape[1]).unsqueeze(-1)
-        return error_btf.sum(), 4 * frames_b.sum() * noisy_btf.shape[2]
+        return self._error(self.estimate(noisy_btf, video, frames_b), clean_btf, frames_b)
+
+    def noisy_loss(self, noisy_btf: Tensor, clean_btf: Tensor, frames_b: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss of a mask that lets all through: what a trained network must be below."""
+        return self._error(noisy_btf, clean_btf, frames_b)
+
+    def _error(self, estimate_btf: Tensor, clean_btf: Tensor, frames_b: Tensor) -> tuple[Tensor, Tensor]:
+        domain = self.conf.loss_domain
+        error_btf = (_domain(estimate_btf, domain) - _domain(clean_btf, domain)).abs()
+        error_btf = error_btf * valid_mask(4 * frames_b, clean_btf.shape[1]).unsqueeze(-1)
+        return error_btf.sum(), 4 * frames_b.sum() * clean_btf.shape[2]
 
 
 def _domain(mel_btf: Tensor, name: str) -> Tensor:

@@ -1,5 +1,6 @@
 """Enhancement: noisy mel magnitudes and the lips to clean mel magnitudes, for AVSE systems and the AE alike."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from avsr.storage.arrays import Store
 from avsr.storage.lip_features import features_store
 from avsr.training.task import Task
 from avsr.training.tasks.batch import augment, pad_batch
+
+log = logging.getLogger(__name__)
 
 STATISTICS_BATCHES, STATISTICS_BATCH = 25, 8  # utterances that the normalisation is measured on
 SHIFT = 4  # pixels; decision: see docs/decisions.md
@@ -122,6 +125,25 @@ class EnhanceTask(Task):
         video = batch[self.data.video] if self.data.video else None
         total, count = model.loss(batch["noisy_mel"], batch["clean_mel"], video, batch["frames"])
         return total, count, {}
+
+    def validate(self, model, batches, phase):
+        """The mean loss. A network that is no better than the noisy sound as it is, where it can tell, is warned of."""
+        if not hasattr(model, "noisy_loss"):
+            return super().validate(model, batches, phase)
+        noisy = [0.0, 0.0]
+
+        def watched():
+            for batch in batches:
+                total, count = model.noisy_loss(batch["noisy_mel"], batch["clean_mel"], batch["frames"])
+                noisy[0] += float(total)
+                noisy[1] += float(count)
+                yield batch
+
+        result = super().validate(model, watched(), phase)
+        floor = noisy[0] / max(noisy[1], 1.0)
+        if result["loss"] >= floor:
+            log.warning("the loss, %.5g, is not below that of the noisy sound as it is, %.5g", result["loss"], floor)
+        return result
 
     def prepare(self, model):
         model.fit_statistics(statistics_batches(EnhanceExamples(self.data, "train", 0), self.data.seed))
