@@ -5,7 +5,7 @@
 #     stop_stage=9   # last stage to run
 # makes --stop-stage. --help prints these names, comments and defaults, and the comment that heads the script.
 # The default says the type: a whole number, true or false, else text. Names that end in _dir are folders, and
-# checkpoint and frontend are paths (of files or folders); both must be there and are made absolute (work_dir may be made later).
+# checkpoint and frontend are paths; both must be there and are made absolute (work_dir may be made later).
 # What is wrong is said in one line, exit code 2. Values are never evaluated.
 # Words after -- are left in "$@" where the script declares rest_of_line=<what they are>, and refused elsewhere.
 

@@ -128,8 +128,8 @@ def test_part_of_the_stages(run, tmp_path):
     got = commands(run("--stage", "3", "--stop-stage", "6", "--dry-run", "true"))
     assert [c[2] for c in got] == [f"avsr.stages.{name}" for name in STAGES[2:6]]
     (tmp_path / "exp/p3d50/seed0").mkdir(parents=True)
-    options = ("--stage", "5", "--stop-stage", "5", "--dry-run", "true")
-    (pretrain,) = commands(run(*options, "--frontend", "exp/p3d50/seed0"))
+    only = ("--stage", "5", "--stop-stage", "5", "--dry-run", "true")
+    (pretrain,) = commands(run(*only, "--frontend", "exp/p3d50/seed0"))
     assert value(pretrain, "--frontend") == f"{tmp_path}/exp/p3d50/seed0"  # a training's folder, from where one stands
     (tmp_path / "new.pt").touch()
     (score,) = commands(run("--stage", "9", "--checkpoint", "new.pt", "--dry-run", "true"))

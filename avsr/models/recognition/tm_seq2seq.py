@@ -173,9 +173,9 @@ class TmSeq2Seq(Seq2Seq):
 
     @torch.no_grad()
     def start_from(self, audio: Mapping[str, Tensor], video: Mapping[str, Tensor]) -> None:
-        """Takes over the weights of a recogniser of sound and of one of lips: encoders, the decoder's attention to each,
-        and the rest of the decoder from that of sound, which is learnt soonest. The layer that reads both contexts
-        starts as if there were sound alone.
+        """Takes over the weights of a recogniser of sound and of one of lips: encoders, the decoder's attention to
+        each, and the rest of the decoder from that of sound, which is learnt soonest. The layer that reads both
+        contexts starts as if there were sound alone.
 
         Raises UsageError when sizes differ.
         """
