@@ -127,7 +127,7 @@ def _sheet(out: Path, rows: Sequence[Mapping[str, Any]], videos: Mapping[str, Ut
     heads = ["utterance", "picture", "frames", "fps", "missed", "interpolated", "faces", "eyes px", "mouth px"]
     heads += ["beyond picture", "sound - picture s"]
     body = []
-    store = Store(out / "crop80")
+    store = Store(out / ("crop80" if (out / "crop80" / "store.json").exists() else "crop112"))
     points = Store(out / "landmarks") if (out / "landmarks" / "store.json").exists() else {}
     for row in rows:
         utt = row["utt"]

@@ -15,10 +15,11 @@ import json
 import logging
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, combinations
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -30,7 +31,7 @@ from avsr.stages.shards import forget, read_failed
 from avsr.storage.arrays import Store
 from avsr.storage.datadir import Utterance, read_splits
 from avsr.storage.markers import digest, fingerprint, is_done, mark
-from avsr.storage.plan import check_room, describe, plan
+from avsr.storage.plan import STORES, check_room, describe, plan
 
 log = logging.getLogger("avsr")
 SMALLEST = 0.1  # of the reference face: what is smaller is a wrong landmark file
@@ -46,6 +47,7 @@ class CropConf:
     max_frames: int | None = None  # more: the clip is dropped (LRW: 29); null: `frames` of them are used
     window80: float = 128.0  # px at 64 px between the outer eye corners; becomes 80x80 (MHCA-AVCRN section 3.1)
     window112: float = 96.0  # the same, becomes 112x112; AE-MSR gives no window (decision: see docs/decisions.md)
+    stores: tuple[Literal["crop80", "crop112"], ...] = ("crop80", "crop112")  # of enhancement, of lip reading
     box: tuple[int, int, int, int] | None = None  # detect.backend box: first and last row, first and last column, px
 
     def __post_init__(self):
@@ -55,6 +57,8 @@ class CropConf:
             raise ValueError("box must be [first row, last row, first column, last column] with first < last")
         if min(self.window80, self.window112) <= 0:
             raise ValueError("window80 and window112 must be above 0")
+        if not self.stores:
+            raise ValueError("stores must name crop80, crop112 or both")
         if self.min_frames < 1 or (self.frames is not None and self.frames < self.min_frames):
             raise ValueError("must be 1 <= min_frames <= frames")
         if self.max_frames is not None and self.max_frames < (self.frames or self.min_frames):
@@ -82,13 +86,16 @@ def _body(args: Any, stage: Stage) -> None:
 
 def _check_room(args: Any, conf: CropConf, splits: dict[Path, dict[str, Utterance]]) -> None:
     """Says what this stage and those after it will store; AvsrError where the disk is too small for it."""
+    from avsr.stages.extract import ExtractConf
     from avsr.stages.pretrain import PretrainConf
 
-    features = load_section(PretrainConf, args.config, "pretrain", args.sets).features
-    without = ["landmarks"] * (conf.box is not None) + ["video_feats"] * (features is None)
+    sound = load_section(ExtractConf, args.config, "extract", args.sets).stores
+    lips = load_section(PretrainConf, args.config, "pretrain", args.sets)
+    made = {*conf.stores, *sound, *(["landmarks"] if conf.landmarked else [])}
+    made |= {"video_feats"} if lips.features is not None else set()
     seconds = {data.name: {utt: row.duration for utt, row in rows.items()} for data, rows in splits.items()}
     dump = args.out.parent
-    needs = plan(dump, seconds, lambda folder: {row["utterance"] for row in read_failed(folder)}, without)
+    needs = plan(dump, seconds, lambda folder: {row["utterance"] for row in read_failed(folder)}, set(STORES) - made)
     for line in describe(needs):
         log.info("%s: %s", dump, line)
     check_room(dump, needs)
@@ -97,15 +104,10 @@ def _check_room(args: Any, conf: CropConf, splits: dict[Path, dict[str, Utteranc
 def _split(stage: Stage, conf: CropConf, utterances: dict[str, Utterance], out: Path) -> None:
     item_keys = {utt: [*fingerprint(_inputs(conf, row)), *(row.part or ())] for utt, row in utterances.items()}
     landmarks_key = digest([to_dict(conf.detect), conf.pictures, item_keys])
-    boxed = {
-        "crop80": {"window": conf.window80, "fps": 25},
-        "crop112": {"window": conf.window112, "fps": 25},
-    }
-    found = {"landmarks": {"fps": 25, "key": landmarks_key}, **boxed}
-    stores, others = (found, boxed) if conf.landmarked else (boxed, found)
-    forget(out, others)  # before the work: the crops are written over
-    if not conf.landmarked:
-        shutil.rmtree(out / "landmarks", ignore_errors=True)  # these crops are not cut by them
+    windows = {"crop80": conf.window80, "crop112": conf.window112}
+    found = {"landmarks": {"fps": 25, "key": landmarks_key}} if conf.landmarked else {}
+    stores = {**found, **{name: {"window": windows[name], "fps": 25} for name in windows if name in conf.stores}}
+    _clear(out, stores)
     made_by = (conf, utterances, out if _has_landmarks(out, landmarks_key) else None)
     try:
         finished = stage.process(list(utterances), Cropping, made_by, out, stores, ["crop 1", conf], item_keys)
@@ -114,6 +116,16 @@ def _split(stage: Stage, conf: CropConf, utterances: dict[str, Utterance], out: 
         raise
     if finished:
         _write_qa(out, utterances)
+
+
+def _clear(out: Path, stores: Collection[str]) -> None:
+    """Takes away what other stores these replace: before the work, for crops are written over."""
+    names = ("landmarks", "crop80", "crop112")
+    for others in chain.from_iterable(combinations(names, count) for count in (1, 2, 3)):
+        if others != tuple(stores):
+            forget(out, others)
+    for name in {*names} - {*stores}:
+        shutil.rmtree(out / name, ignore_errors=True)
 
 
 def _inputs(conf: CropConf, utterance: Utterance) -> list[Path]:
@@ -153,7 +165,7 @@ class Cropping:
         path = utterance.video
         if self.conf.detect.backend == "crops":  # no video is needed
             arrays, info = self._made_elsewhere(utt)
-            return {**arrays, "info": {**info, "sound": _seconds(utterance)}}
+            return self._kept_of(arrays, {**info, "sound": _seconds(utterance)})
         if path is None:
             raise UtteranceError(f"{utterance.sound}: {utt} has sound but no video; name one in video.scp")
         source = probe(path)
@@ -165,8 +177,12 @@ class Cropping:
             points_tpx, info["found"] = self._landmarks(utt, path, pictures)
             arrays, sizes = self._crops(path, pictures, points_tpx)
             info |= sizes
-        frames = len(arrays["crop80"])
-        return {**arrays, "info": {**info, "frames": frames, "sound": _seconds(utterance)}}
+        return self._kept_of(arrays, {**info, "frames": len(arrays["crop112"]), "sound": _seconds(utterance)})
+
+    def _kept_of(self, arrays: dict[str, np.ndarray], info: dict[str, Any]) -> dict[str, Any]:
+        """The arrays that are stored, and the info."""
+        names = [name for name in arrays if name in ("landmarks", *self.conf.stores)]
+        return {**{name: arrays[name] for name in names}, "info": info}
 
     def _landmarks(self, utt: str, path: Path, pictures: dict[str, Any]) -> tuple[np.ndarray, dict]:
         from avsr.media import landmarks
@@ -249,8 +265,13 @@ def _rounded(value: float) -> float | None:
     return None if np.isnan(value) else round(value, 2)
 
 
+def _shown(out: Path) -> Store:
+    """The crops that the page shows: those of enhancement where both are there."""
+    return Store(out / ("crop80" if (out / "crop80" / "store.json").exists() else "crop112"))
+
+
 def _write_qa(out: Path, utterances: dict[str, Utterance]) -> None:
-    store = Store(out / "crop80")
+    store = _shown(out)
     marker, key = out / ".done" / "qa.json", ["qa 1", store.digest, out.name]
     if is_done(marker, key):
         return

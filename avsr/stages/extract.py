@@ -15,11 +15,11 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from avsr.errors import AvsrError, UtteranceError
 from avsr.features.frames import fit_length
-from avsr.features.mel import MEL_SETS, mel
+from avsr.features.mel import mel
 from avsr.stages.common import Stage, parser, run
 from avsr.storage.arrays import Store
 from avsr.storage.datadir import Utterance, read_splits
@@ -32,16 +32,21 @@ CLIPPED = 0.001  # share of samples at full scale above which the log says so
 
 @dataclass(frozen=True)
 class ExtractConf:
-    """The section `extract` of a recipe's configuration: nothing to choose, both mel sets are made."""
+    """The section `extract` of a recipe's configuration."""
+
+    # wave is what all others are computed from, in training and in scoring; the mels are there to look at.
+    stores: tuple[Literal["wave", "mel_slaney", "mel_htk"], ...] = ("wave", "mel_slaney", "mel_htk")
 
 
 def _body(args: Any, stage: Stage) -> None:
-    stage.conf(ExtractConf)
+    conf = stage.conf(ExtractConf)
     for data, utterances in read_splits(args.data).items():
-        _split(stage, data, utterances, args.video / data.name, args.out / data.name)
+        _split(stage, conf, data, utterances, args.video / data.name, args.out / data.name)
 
 
-def _split(stage: Stage, data: Path, utterances: dict[str, Utterance], video: Path, out: Path) -> None:
+def _split(
+    stage: Stage, conf: ExtractConf, data: Path, utterances: dict[str, Utterance], video: Path, out: Path
+) -> None:
     pictures = _pictures(video)
     known = [utt for utt in utterances if utt in pictures]
     if not known:
@@ -52,9 +57,9 @@ def _split(stage: Stage, data: Path, utterances: dict[str, Utterance], video: Pa
     item_keys = {
         utt: [pictures[utt], fingerprint([utterances[utt].sound]), *(utterances[utt].part or ())] for utt in known
     }
-    stores = {"wave": {"rate": 16000}, **{name: {"mel_set": name} for name in MEL_SETS}}
+    stores = {name: {"rate": 16000} if name == "wave" else {"mel_set": name} for name in conf.stores}
     chosen = {utt: utterances[utt] for utt in known}
-    stage.process(known, _worker, (chosen, pictures), out, stores, "extract 1", item_keys)
+    stage.process(known, _worker, (chosen, pictures, conf.stores), out, stores, "extract 1", item_keys)
     _say_clipped(out)
 
 
@@ -65,7 +70,9 @@ def _pictures(video: Path) -> dict[str, int]:
     return {utt: store.shape(utt)[0] for utt in store.keys()}
 
 
-def _worker(utterances: dict[str, Utterance], pictures: dict[str, int]) -> Callable[[str], dict[str, Any]]:
+def _worker(
+    utterances: dict[str, Utterance], pictures: dict[str, int], stores: Sequence[str]
+) -> Callable[[str], dict[str, Any]]:
     from avsr.media.audio import read_sound
 
     def work(utt: str) -> dict[str, Any]:
@@ -81,7 +88,7 @@ def _worker(utterances: dict[str, Utterance], pictures: dict[str, int]) -> Calla
             "rate": sound.rate,
             "channels": sound.channels,
         }
-        return {"wave": fitted_n, **{name: mel(fitted_n, name) for name in MEL_SETS}, "info": info}
+        return {**{name: fitted_n if name == "wave" else mel(fitted_n, name) for name in stores}, "info": info}
 
     return work
 

@@ -56,11 +56,15 @@ class RecogniseExamples:
             self.mixer = ListMixer(data.work_dir / "data" / f"{split}_noisy" / f"{name}.jsonl", data.work_dir, split)
         self.video = seen_video(data, split, epoch)
         self.utterances = read_datadir(data.work_dir / "data" / split)
+        # Where the split has word times at all, clips without them wait for the phases of whole sentences.
+        timed = bool(self.max_words) and any(row.words for row in self.utterances.values())
         self.ids, self.lengths, self.cuts = [], [], []
         for utt in self.mixer.sources.utterances:
             if self.video is not None and utt not in self.video or epoch is None and utt not in self.mixer.rows:
                 continue
             if not data.units.clean(self.utterances[utt].text)[0]:  # an empty transcript: stage 7 says how many
+                continue
+            if timed and not self.utterances[utt].words:
                 continue
             cut = self._cut(utt)
             self.ids.append(utt)
