@@ -1,0 +1,53 @@
+"""The LRS3 recipe at --preset smoke, on generated sentences in the layouts of LRS3 and of LRS2."""
+
+import json
+
+import pytest
+
+from avsr.corpora import mini_sentences, mini_words
+from avsr.scoring.results import read_csv
+from tests.recipes.test_smoke import run
+
+SENTENCES = mini_sentences.MiniSentencesConf(pretrain=6, trainval=14, test=8)
+WORDS = mini_words.MiniWordsConf(words=3, train=4, valid=1, test=1)
+
+
+def run_recipe(root, folder, *more):
+    done = run(root, "--preset", "smoke", "--nj", 2, "--work-dir", folder, *more)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def frontend(root, tmp_path_factory):
+    """The front-end that the LRW recipe hands on."""
+    folder = tmp_path_factory.mktemp("lrw")
+    mini_words.make_corpus(folder / "corpus", WORDS, nj=2)
+    words = ("--recipe", "lrw", "--corpus-dir", folder / "corpus", "--systems", "p3d50", "--stop-stage", 5)
+    run_recipe(root, folder / "work", *words)
+    return folder / "work/exp/frontend.pt"
+
+
+@pytest.fixture(scope="module")
+def work(root, tmp_path_factory, frontend):
+    folder = tmp_path_factory.mktemp("lrs3")
+    mini_sentences.make_corpus(folder / "corpus", SENTENCES, nj=2)
+    options = ("--recipe", "lrs3", "--corpus-dir", folder / "corpus", "--frontend", frontend)
+    run_recipe(root, folder / "work", *options)
+    return folder / "work"
+
+
+def test_every_system_has_a_row(work):
+    rows = {row["system"] for row in read_csv(work / "results.csv")}
+    assert {"ae_1drn", "ae_tcn", "tm_a", "tm_v", "tm_av", "eg_a", "eg_v", "eg_av", "eg_gru_a", "eg_large_v",
+            "tm_va_1drn", "tm_vav_tcn", "eg_va_tcn", "eg_vav_1drn", "unprocessed"} <= rows  # fmt: skip
+
+
+def test_what_stage_9_writes_is_called_synthetic(work):
+    text = (work / "RESULTS.md").read_text()
+    assert all("synthetic" in line for line in text.splitlines() if line.startswith("#"))
+
+
+def test_no_video_stands_in_two_splits(work):
+    splits = json.loads((work / "data/splits.json").read_text())
+    videos = {name: {utt.rsplit("-", 1)[0] for utt in splits[name]} for name in ("train", "valid", "test")}
+    assert not videos["train"] & videos["test"] and not videos["valid"] & videos["test"]
