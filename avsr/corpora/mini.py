@@ -15,14 +15,13 @@ from pathlib import Path
 
 from avsr.config import to_dict
 from avsr.corpora.grid import GRAMMAR, sentence
-from avsr.corpora.synthesis import corpus
+from avsr.corpora.synthesis import command, corpus
 from avsr.corpora.synthesis.cast import SPLITS, VOICES, talkers
 from avsr.corpora.synthesis.clip import Picture, Talker, make_clip
 from avsr.corpora.synthesis.motion import Articulation
 from avsr.corpora.synthesis.write import grid_files, write_grid
-from avsr.errors import AvsrError, UsageError
+from avsr.errors import UsageError
 from avsr.rng import rng
-from avsr.signals import Stopped, install
 from avsr.storage.atomic import remove_leftovers, write_json, write_text
 
 VERSION = 4  # of the generator: a change of what it makes from the same seed and configuration
@@ -36,8 +35,6 @@ Sentences: the grammar of the GRID corpus, six words; the file's name spells the
 Layout: <speaker>/<name>.mpg (MPEG-1 {width}x{height}, {fps:g} frames a second, MP2 44.1 kHz stereo) and
 <speaker>/<name>.align (start, end in 1/25000 s, word). splits.json lists the utterances (<speaker>-<name>) of each
 split; no speaker is in two. corpus.json holds the configuration.
-Faces: variants of NASA's portrait of the astronaut Eileen Collins (public domain, as shipped with scikit-image).
-Voices: espeak-ng's own American English voices; the program is under GPL-3.0-or-later, the sound it makes is not.
 """
 
 
@@ -158,30 +155,23 @@ def _finish(folder: Path, conf: MiniConf, seed: int, utterances: Sequence[MiniUt
         remove_leftovers(folder / speaker)
     picture, counts = conf.picture, f"{conf.train}, {conf.valid}, {conf.test}"
     size = {"width": picture.width, "height": picture.height, "fps": picture.fps}
-    write_text(folder / "README.txt", README.format(counts=counts, seed=seed, **size))
+    write_text(folder / "README.txt", README.format(counts=counts, seed=seed, **size) + command.CREDITS)
     write_json(folder / "splits.json", {split: [u.id for u in utterances if u.split == split] for split in SPLITS})
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser("python -m avsr.corpora.mini", description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder of the corpus; what is there is kept")
+    return command.run("mini", __doc__, _options, _command, argv)
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
     for split in SPLITS:
         parser.add_argument(f"--{split}", type=int, default=getattr(MiniConf, split), help="utterances (%(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of all chances (%(default)s)")
-    parser.add_argument("--nj", type=int, default=1, help="processes (%(default)s)")
-    args = parser.parse_args(argv)
-    install()
-    try:
-        corpus = make_corpus(args.out, MiniConf(args.train, args.valid, args.test), args.seed, args.nj)
-    except AvsrError as error:
-        print(f"mini: {error}", file=sys.stderr)
-        return error.exit_code
-    except Stopped as stop:
-        print(f"mini: {stop}; run again to go on", file=sys.stderr)
-        return stop.exit_code
-    print(f"{corpus.folder}: {len(corpus.utterances)} synthetic utterances")
-    return 0
+
+
+def _command(args: argparse.Namespace) -> str:
+    made = make_corpus(args.out, MiniConf(args.train, args.valid, args.test), args.seed, args.nj)
+    return f"{made.folder}: {len(made.utterances)} synthetic utterances"
 
 
 if __name__ == "__main__":

@@ -14,13 +14,12 @@ from pathlib import Path
 
 from avsr.config import to_dict
 from avsr.corpora.lrw import FOLDERS, FRAMES, SECONDS
-from avsr.corpora.synthesis import corpus
+from avsr.corpora.synthesis import command, corpus
 from avsr.corpora.synthesis.cast import SPLITS, talkers
 from avsr.corpora.synthesis.clip import Clip, Picture, Talker, make_clip
 from avsr.corpora.synthesis.motion import Articulation
 from avsr.corpora.synthesis.write import cut_around_mouth, encode_mp4
-from avsr.errors import AvsrError, UsageError
-from avsr.signals import Stopped, install
+from avsr.errors import UsageError
 from avsr.storage.atomic import atomic_path, write_json, write_text
 
 VERSION = 1  # of the generator: a change of what it makes from the same seed and configuration
@@ -45,8 +44,6 @@ Made by `python -m avsr.corpora.mini_words` ({words} words; of each {train}, {va
 validation, test; seed {seed}). Layout of LRW: lipread_mp4/<WORD>/{{train,val,test}}/<WORD>_<5 digits>.mp4
 (H.264 {size}x{size}, {frames} pictures at 25 a second, AAC) and .txt. No speaker is in two splits.
 corpus.json holds the configuration.
-Faces: variants of NASA's portrait of the astronaut Eileen Collins (public domain, as shipped with scikit-image).
-Voices: espeak-ng's own American English voices; the program is under GPL-3.0-or-later, the sound it makes is not.
 """
 
 
@@ -135,32 +132,24 @@ def _finish(folder: Path, conf: MiniWordsConf, seed: int) -> None:
     if (folder / "whole.json").exists():
         return
     counts = {name: getattr(conf, name) for name in ("words", *SPLITS)}
-    write_text(folder / "README.txt", README.format(**counts, seed=seed, size=SIZE, frames=FRAMES))
+    write_text(folder / "README.txt", README.format(**counts, seed=seed, size=SIZE, frames=FRAMES) + command.CREDITS)
     write_json(folder / "whole.json", counts)
 
 
 def main(argv: list[str] | None = None) -> int:
     """The command; returns its exit code."""
-    parser = argparse.ArgumentParser("python -m avsr.corpora.mini_words", description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, help="folder of the corpus; what is there is kept")
+    return command.run("mini_words", __doc__, _options, _command, argv)
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
     for name in ("words", *SPLITS):
         what = "words (%(default)s)" if name == "words" else "clips of each word (%(default)s)"
         parser.add_argument(f"--{name}", type=int, default=getattr(MiniWordsConf, name), help=what)
-    parser.add_argument("--seed", type=int, default=0, help="of all chances (%(default)s)")
-    parser.add_argument("--nj", type=int, default=1, help="processes (%(default)s)")
-    args = parser.parse_args(argv)
-    install()
-    try:
-        conf = MiniWordsConf(args.words, args.train, args.valid, args.test)
-        clips = make_corpus(args.out, conf, args.seed, args.nj)
-    except AvsrError as error:
-        print(f"mini_words: {error}", file=sys.stderr)
-        return error.exit_code
-    except Stopped as stop:
-        print(f"mini_words: {stop}; run again to go on", file=sys.stderr)
-        return stop.exit_code
-    print(f"{args.out}: {len(clips)} synthetic clips")
-    return 0
+
+
+def _command(args: argparse.Namespace) -> str:
+    conf = MiniWordsConf(args.words, args.train, args.valid, args.test)
+    return f"{args.out}: {len(make_corpus(args.out, conf, args.seed, args.nj))} synthetic clips"
 
 
 if __name__ == "__main__":
