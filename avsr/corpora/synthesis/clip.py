@@ -9,7 +9,7 @@ import numpy as np
 from avsr.corpora.synthesis.face import Face, make_face
 from avsr.corpora.synthesis.motion import Articulation, mouth_curves
 from avsr.corpora.synthesis.render import head_motion, lip_distance, mouth_width, render
-from avsr.corpora.synthesis.voice import speak
+from avsr.corpora.synthesis.voice import Speech, speak
 from avsr.rng import rng
 
 Times = tuple[tuple[float, float, str], ...]  # (start s, end s, name)
@@ -83,6 +83,21 @@ def make_clip(
     chance = rng(*key, "voice")
     speed, pitch, gap = (int(chance.integers(*limits)) for limits in (SPEED, PITCH, GAP))
     speech = speak(words, talker.voice, speed, pitch, gap)
+    return show(speech, talker, picture, articulation, key, chance, frames)
+
+
+def show(
+    speech: Speech,
+    talker: Talker,
+    picture: Picture,
+    articulation: Articulation,
+    key: tuple,
+    chance: np.random.Generator,
+    frames: int | None = None,
+) -> Clip:
+    """What was spoken in a room, with the face that says it; `chance` places it, `key` seeds mouth and head.
+
+    frames: as for `make_clip`."""
     spoken = len(speech.wave) / speech.rate
     if frames is None:
         frames = SLICE * int(np.ceil((spoken + 2 * QUIET) * picture.fps / SLICE))
@@ -101,7 +116,7 @@ def make_clip(
         fps=picture.fps,
         wave=wave,
         rate=RATE,
-        text=" ".join(word for word, _ in words),
+        text=" ".join(word for _, _, word in speech.words),
         speaker=talker.name,
         words=tuple((start + a, start + b, word) for a, b, word in speech.words),
         phones=phones,

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 
 CONTROLS = ("opening", "width", "tongue", "tuck")
+REST = 0.45  # s: in longer pauses the mouth is shut; those between words of one sentence are shorter
+BEFORE, AFTER = 0.1, 0.12  # s that the mouth takes to leave its rest, and to come back to it
 STEP = 0.005  # seconds between points of the curves before they are sampled at the frames
 
 # (opening 0..1, width -1 rounded .. 1 spread, tongue 0..1 seen, tuck 0..1 lower lip under the teeth)
@@ -89,7 +91,8 @@ def mouth_curves(
     noise: Articulation,
     generator: np.random.Generator,
 ) -> dict[str, np.ndarray]:
-    """Curves at the frames, (T,) float32 each, by the names of CONTROLS; the mouth is shut before and after speech."""
+    """Curves at the frames, (T,) float32 each, by the names of CONTROLS; the mouth is shut before and after speech,
+    and in long pauses."""
     points: list[tuple[float, np.ndarray]] = []
     shut = np.zeros(len(CONTROLS))
     scale = generator.uniform(noise.scale, 1.0)
@@ -104,9 +107,12 @@ def mouth_curves(
             if target[0] > 0:  # lips that must touch do touch
                 position[:2] += generator.normal(0, noise.offset, 2)
             points += [(centre - hold, position), (centre + hold, position)]
+    for (_, end, _), (start, _, _) in zip(phones, phones[1:], strict=False):
+        if start - end > REST:
+            points += [(end + AFTER, shut), (start - BEFORE, shut)]
     points.sort(key=lambda point: point[0])
     first, last = phones[0][0], phones[-1][1]
-    points = [(first - 0.1, shut), *points, (max(last + 0.12, points[-1][0] + 0.05), shut)]
+    points = [(first - BEFORE, shut), *points, (max(last + AFTER, points[-1][0] + 0.05), shut)]
     times = np.arange(0, frames / fps + STEP, STEP)
     at = np.array([time for time, _ in points])
     values = np.array([position for _, position in points])

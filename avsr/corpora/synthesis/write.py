@@ -102,8 +102,10 @@ def cut_around_mouth(clip: Clip, size: int, mouth: tuple[int, int]) -> Clip:
     return replace(clip, frames_thwc=frames)
 
 
-def encode_mp4(clip: Clip) -> bytes:
-    """H.264 video and AAC sound, as LRW's and LRS3's `.mp4`. The same clip gives the same bytes."""
+def encode_mp4(clip: Clip, preset: str = "medium") -> bytes:
+    """H.264 video and AAC sound, as LRW's and LRS3's `.mp4`. The same clip gives the same bytes.
+
+    preset: x264's, from `ultrafast` to `veryslow`; the quality is kept."""
     import av
 
     file = io.BytesIO()
@@ -113,7 +115,7 @@ def encode_mp4(clip: Clip) -> bytes:
         video.height, video.width = clip.frames_thwc.shape[1:3]
         video.pix_fmt = "yuv420p"
         video.codec_context.thread_count = 1
-        video.codec_context.options = {"crf": "20", "flags": "+bitexact"}
+        video.codec_context.options = {"crf": "20", "preset": preset, "flags": "+bitexact"}
         sound = container.add_stream("aac", rate=MP4_RATE, layout="mono")
         sound.codec_context.options = {"flags": "+bitexact"}
         for number, picture in enumerate(clip.frames_thwc):
