@@ -21,7 +21,6 @@ from avsr.storage.datadir import Utterance
 SHOWN = 60  # utterances on the contact sheet: the most suspicious ones, then a choice by hash
 CROPS = 8  # crops of each
 OFFSET = 0.2  # seconds between sound and picture beyond which stage 3 drops an utterance
-THUMB = 160  # px height of the whole picture
 STYLE = """body{font:14px sans-serif;margin:2em;max-width:1250px}table{border-collapse:collapse;margin:.5em 0}
 td,th{padding:2px 8px;border-bottom:1px solid #ddd;text-align:right;vertical-align:middle}td:first-child,
 th:first-child{text-align:left}.bad{background:#fdd}.left td,.left th{text-align:left}img{display:block}
@@ -151,7 +150,7 @@ def _text(value: float | None) -> str:
 
 
 def _strip(crops: np.ndarray, points_tpx: np.ndarray | None, utt: Utterance | None, window: float) -> np.ndarray:
-    """(THUMB, W) grey: the middle picture with landmarks and window, then two rows of crops."""
+    """(2 crops high, W) grey: the middle picture with landmarks and window, then two rows of crops."""
     middle = len(crops) // 2
     chosen = crops[np.linspace(0, len(crops) - 1, CROPS).round().astype(int)]
     half = CROPS // 2
@@ -163,14 +162,14 @@ def _strip(crops: np.ndarray, points_tpx: np.ndarray | None, utt: Utterance | No
         picture = None
     if picture is None:
         return sheet
-    return np.hstack([_thumb(picture, points_tpx, middle, window), sheet])
+    return np.hstack([_thumb(picture, points_tpx, middle, window, len(sheet)), sheet])
 
 
-def _thumb(picture: np.ndarray, points_tpx: np.ndarray | None, number: int, window: float) -> np.ndarray:
+def _thumb(picture: np.ndarray, points_tpx: np.ndarray | None, number: int, window: float, height: int) -> np.ndarray:
     from PIL import Image, ImageDraw
 
-    scale = THUMB / picture.shape[0]
-    image = Image.fromarray(picture).resize((round(picture.shape[1] * scale), THUMB), Image.Resampling.BILINEAR)
+    scale = height / picture.shape[0]
+    image = Image.fromarray(picture).resize((round(picture.shape[1] * scale), height), Image.Resampling.BILINEAR)
     if points_tpx is not None:
         draw = ImageDraw.Draw(image)
         for x, y in points_tpx[number][~np.isnan(points_tpx[number]).any(axis=1)] * scale:

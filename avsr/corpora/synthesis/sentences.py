@@ -8,6 +8,7 @@ from functools import cache
 
 import numpy as np
 
+POWER = 1.5  # above 1, so that some hundred words make nearly all text and few sentences teach them
 SHIFT = 40  # the first fortieth of a class is about equally frequent: the law for large classes is flatter
 
 TEMPLATES = (
@@ -106,5 +107,5 @@ def _draw(name: str, chance: np.random.Generator) -> str:
 @cache
 def _law(size: int) -> np.ndarray:
     """(size,) summed probabilities by place."""
-    weights = 1 / (np.arange(1, size + 1) + size / SHIFT)
+    weights = (np.arange(1, size + 1) + size / SHIFT) ** -POWER
     return np.cumsum(weights / weights.sum())
