@@ -8,7 +8,7 @@ from functools import cache
 
 import numpy as np
 
-POWER = 1.5  # above 1, so that some hundred words make nearly all text and few sentences teach them
+POWER = 1.75  # above 1, so that some hundred words make nearly all text and few sentences teach them
 SHIFT = 40  # the first fortieth of a class is about equally frequent: the law for large classes is flatter
 
 TEMPLATES = (
