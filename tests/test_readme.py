@@ -34,6 +34,7 @@ SECTION_CONFS = {
     "prepare": PrepareConf, "crop": CropConf, "mix": MixConf, "pretrain": PretrainConf, "enhance": TrainStageConf,
     "recognise": TrainStageConf, "joint": TrainStageConf, "score": ScoreConf,
 }  # fmt: skip
+FOLDERS = ("GRID", "NOISE", "SPEECH", "LRW", "LRS2", "LRS3")  # a reader's own
 COMMANDS = sorted(
     {line.strip().split("#")[0].strip() for line in README.splitlines() if re.match(r"    (\./|\. |python )", line)}
 )
@@ -62,12 +63,12 @@ def test_command(command, tmp_path):
         done = call([*words, "--help"])
         assert done.returncode == 0, done.stderr
         return
-    for name in ("GRID", "NOISE", "SPEECH"):
+    for name in FOLDERS:
         (tmp_path / name).mkdir()
     checkpoint = tmp_path / "best.pt"
     checkpoint.touch()
-    words = [str(tmp_path / w) if w in ("GRID", "NOISE", "SPEECH") else w for w in words]
-    words = [str(checkpoint) if w.endswith("best.pt") else w for w in words]
+    words = [str(tmp_path / w) if w in FOLDERS else w for w in words]
+    words = [str(checkpoint) if w.endswith(".pt") else w for w in words]
     if "--help" not in words and "--dry-run" not in words:
         words += ["--dry-run", "true"]
     done = call(words)

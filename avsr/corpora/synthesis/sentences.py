@@ -1,14 +1,16 @@
 """English sentences of 3 to 7 words, put together by chance, with words about as frequent as in natural language.
 
 A template is a list of words; those in small letters stand for a class, of which one word is drawn. The words of a
-class stand in the order of their frequency, which falls with their place as Zipf and Mandelbrot found it.
+class stand in the order of their frequency, which falls with their place as Zipf and Mandelbrot found it, and so do
+the templates.
 """
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
 
-POWER = 1.75  # above 1, so that some hundred words make nearly all text and few sentences teach them
+POWER = 2.0  # above 1, so that some hundred words make nearly all text and few sentences teach them
 SHIFT = 40  # the first fortieth of a class is about equally frequent: the law for large classes is flatter
 
 TEMPLATES = (
@@ -84,8 +86,8 @@ CLASSES = {name: tuple(words.split()) for name, words in _LISTED.items()} | {
 
 
 def draw_sentence(chance: np.random.Generator) -> tuple[str, ...]:
-    """The words of a sentence, in capitals, as LRS3 writes them; all templates are as likely."""
-    template = TEMPLATES[int(chance.integers(len(TEMPLATES)))].split()
+    """The words of a sentence, in capitals, as LRS3 writes them; the first templates are the most frequent."""
+    template = _pick(TEMPLATES, 1.0, chance).split()
     words = [_draw(part, chance) if part in CLASSES else part for part in template]
     for place, (word, following) in enumerate(zip(words, words[1:], strict=False)):
         if word == "A" and following[0] in "AEIOU":
@@ -101,11 +103,15 @@ def spoken(words: tuple[str, ...]) -> list[tuple[str, str]]:
 
 
 def _draw(name: str, chance: np.random.Generator) -> str:
-    return CLASSES[name][int(np.searchsorted(_law(len(CLASSES[name])), chance.uniform(), side="right"))]
+    return _pick(CLASSES[name], POWER, chance)
+
+
+def _pick(things: Sequence[str], power: float, chance: np.random.Generator) -> str:
+    return things[int(np.searchsorted(_law(len(things), power), chance.uniform(), side="right"))]
 
 
 @cache
-def _law(size: int) -> np.ndarray:
+def _law(size: int, power: float) -> np.ndarray:
     """(size,) summed probabilities by place."""
-    weights = (np.arange(1, size + 1) + size / SHIFT) ** -POWER
+    weights = (np.arange(1, size + 1) + size / SHIFT) ** -power
     return np.cumsum(weights / weights.sum())
