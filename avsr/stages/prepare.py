@@ -22,7 +22,7 @@ from avsr.storage.datadir import Utterance, in_order, table_files, write_datadir
 from avsr.storage.markers import is_done, mark
 
 log = logging.getLogger("avsr")
-SAID = 40  # so many speakers are all named in the log
+NAMED = 40  # so many speakers are all named in the log
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -77,7 +77,7 @@ def _tables(args: argparse.Namespace, splits: dict[str, list[Utterance]]) -> boo
     mark(marker, key, [args.out / "splits.json", *(path for name in made for path in table_files(args.out / name))])
     for name in made:
         speakers = sorted({utt.speaker for utt in splits[name]})
-        names = " ".join(speakers if len(speakers) <= SAID else [*speakers[:3], "...", speakers[-1]])
+        names = " ".join(speakers if len(speakers) <= NAMED else [*speakers[:2], "...", speakers[-1]])
         log.info("%s: %d utterances of %d speakers: %s", name, len(splits[name]), len(speakers), names)
     return False
 

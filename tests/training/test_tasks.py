@@ -1,5 +1,6 @@
 """Examples of the three tasks, on a small work folder made here."""
 
+import logging
 import shutil
 from dataclasses import replace
 
@@ -136,7 +137,8 @@ def test_validation_is_the_list(work):
     assert np.array_equal(item["noisy_mel"], item["clean_mel"])
 
 
-def test_an_ae_that_is_no_better_than_the_noisy_sound_is_warned_of(work, caplog):
+def test_an_ae_that_is_no_better_than_the_noisy_sound_is_warned_of(work, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("avsr"), "propagate", True)  # a stage that was run here has ended that
     task = EnhanceTask(EnhanceData(work, "mel_htk", "feats", 1, NoiseConf(), 0))
     model = Ae(AeConf(hidden=16, stream=16, units=16, fc=16)).eval()
     clean, frames = torch.rand(2, 12, 80), torch.tensor([3, 2])
