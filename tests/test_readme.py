@@ -135,9 +135,11 @@ def test_every_result_in_the_readme_is_one_that_stage_9_published(recipe):
 
 @pytest.mark.parametrize("page", sorted(path.relative_to(ROOT).as_posix() for path in ROOT.glob("egs/*/README.md")))
 def test_every_interval_in_a_recipe_s_readme_is_published(page):
-    results = (ROOT / page).with_name("RESULTS.md").read_text(encoding="utf-8")
+    results = (ROOT / page).with_name("RESULTS.md")
     found = MEASURED.findall((ROOT / page).read_text(encoding="utf-8"))
-    assert found and not [one for one in found if one not in results]
+    published = results.read_text(encoding="utf-8") if results.exists() else ""
+    assert bool(found) == results.exists()  # what was published is read there, in words
+    assert not [one for one in found if one not in published]
 
 
 @pytest.mark.parametrize("page", PAGES)

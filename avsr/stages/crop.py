@@ -30,8 +30,9 @@ from avsr.stages.common import Stage, parser, run
 from avsr.stages.shards import forget, read_failed
 from avsr.storage.arrays import Store
 from avsr.storage.datadir import Utterance, read_splits
+from avsr.storage.lip_features import FOLDERS
 from avsr.storage.markers import digest, fingerprint, is_done, mark
-from avsr.storage.plan import STORES, check_room, describe, plan
+from avsr.storage.plan import check_room, describe, plan
 
 log = logging.getLogger("avsr")
 SMALLEST = 0.1  # of the reference face: what is smaller is a wrong landmark file
@@ -91,11 +92,13 @@ def _check_room(args: Any, conf: CropConf, splits: dict[Path, dict[str, Utteranc
 
     sound = load_section(ExtractConf, args.config, "extract", args.sets).stores
     lips = load_section(PretrainConf, args.config, "pretrain", args.sets)
-    made = {*conf.stores, *sound, *(["landmarks"] if conf.landmarked else [])}
-    made |= {"video_feats"} if lips.features is not None else set()
+    made = dict.fromkeys((*conf.stores, *sound, *(["landmarks"] if conf.landmarked else [])), 1.0)
+    if lips.features is not None:
+        half = lips.feature_dtype == "float16" and args.storage == "hdf5"  # an ark knows no float16
+        made |= {FOLDERS[view]: 0.5 if half else 1.0 for view in lips.views}
     seconds = {data.name: {utt: row.duration for utt, row in rows.items()} for data, rows in splits.items()}
     dump = args.out.parent
-    needs = plan(dump, seconds, lambda folder: {row["utterance"] for row in read_failed(folder)}, set(STORES) - made)
+    needs = plan(dump, seconds, lambda folder: {row["utterance"] for row in read_failed(folder)}, made)
     for line in describe(needs):
         log.info("%s: %s", dump, line)
     check_room(dump, needs)

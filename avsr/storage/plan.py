@@ -23,6 +23,7 @@ STORES = {
     "mel_slaney": (3, "audio/{split}", 100 * 80 * 4),
     "mel_htk": (3, "audio/{split}", 100 * 80 * 4),
     "video_feats": (5, "video_feats", 25 * 512 * 4),
+    "video_feats_flipped": (5, "video_feats_flipped", 25 * 512 * 4),  # of training alone
 }
 
 
@@ -40,7 +41,7 @@ def plan(
     dump: Path,
     splits: Mapping[str, Mapping[str, float]],
     lost: Callable[[Path], Collection[str]],
-    without: Collection[str] = (),
+    stores: Mapping[str, float],
 ) -> list[Need]:
     """What each store takes.
 
@@ -48,14 +49,16 @@ def plan(
         dump: the folder of the stores, DIR/dump.
         splits: split -> utterance -> seconds.
         lost: the utterances that a stage's folder says it has dropped; nothing is stored of them.
-        without: names of stores that the recipe does not make.
+        stores: those of STORES that the recipe makes, each with a factor of its size (0.5: float16 for float32).
     """
     needs = []
     for name, (stage, place, rate) in STORES.items():
-        if name in without:
+        if name not in stores:
             continue
-        total = missing = 0
+        total, missing, rate = 0, 0, stores[name] * rate
         for split, seconds in splits.items():
+            if name.endswith("_flipped") and split != "train":
+                continue
             folder = Path(dump) / place.format(split=split)
             dropped = {*lost(Path(dump) / "video" / split), *lost(folder)}
             sizes = {utt: round(rate * each) + EACH for utt, each in seconds.items() if utt not in dropped}

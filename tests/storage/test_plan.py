@@ -32,8 +32,11 @@ def write(dump, place, utts, storage="hdf5", finished=True):
         finish_store(folder, storage, {0: writer.index}, {})
 
 
-def planned(dump, lost=(), **options):
-    return plan.plan(dump, SECONDS, lambda _: lost, **options)
+MADE = {name: 1.0 for name in plan.STORES if name != "video_feats_flipped"}
+
+
+def planned(dump, lost=(), stores=MADE):
+    return plan.plan(dump, SECONDS, lambda _: lost, stores)
 
 
 @pytest.mark.parametrize("storage", ["hdf5", "ark"])
@@ -64,8 +67,16 @@ def test_what_is_stored_is_not_needed_again(tmp_path):
 
 
 def test_nothing_is_planned_for_what_is_dropped_or_not_made(tmp_path):
-    needs = {need.name: need.total for need in planned(tmp_path, lost=list(FRAMES)[1:], without=["landmarks"])}
-    assert "landmarks" not in needs and needs["wave"] == 640 * 20 * 4 + plan.EACH
+    needs = {need.name: need.total for need in planned(tmp_path, lost=list(FRAMES)[1:], stores={"wave": 1.0})}
+    assert needs == {"wave": 640 * 20 * 4 + plan.EACH}
+
+
+def test_a_second_view_is_stored_of_training_alone_and_float16_is_half(tmp_path):
+    splits = {**SECONDS, "test": {"s2-00": 4.0}}
+    needs = plan.plan(tmp_path, splits, lambda _: (), {"video_feats": 0.5, "video_feats_flipped": 0.5})
+    straight, flipped = (need.total for need in needs)
+    assert flipped == sum(frames * 512 * 2 + plan.EACH for frames in FRAMES.values())
+    assert straight == flipped + 100 * 512 * 2 + plan.EACH
 
 
 def test_a_disk_that_is_too_small_is_refused(tmp_path, monkeypatch):
