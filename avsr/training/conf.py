@@ -140,11 +140,17 @@ class RecogniseOptions:
 
 
 @dataclass(frozen=True)
-class NoOptions:
-    """A phase of an enhancement system has none."""
+class EnhanceOptions:
+    """Options of a phase of an enhancement system."""
+
+    seconds: tuple[float, float] | None = None  # training hears so long a part of a clip, from .. to; null: all of it
+
+    def __post_init__(self):
+        if self.seconds is not None and not 0.04 <= self.seconds[0] <= self.seconds[1]:
+            raise ValueError("seconds must be [shortest, longest], at least 0.04")
 
 
-OPTIONS = {"lipread": WordsOptions, "enhance": NoOptions, "recognise": RecogniseOptions, "joint": RecogniseOptions}
+OPTIONS = {"lipread": WordsOptions, "enhance": EnhanceOptions, "recognise": RecogniseOptions, "joint": RecogniseOptions}
 
 
 def phase_options(kind: str, phase: Phase) -> Any:

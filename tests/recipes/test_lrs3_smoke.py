@@ -51,3 +51,16 @@ def test_no_video_stands_in_two_splits(work):
     splits = json.loads((work / "data/splits.json").read_text())
     videos = {name: {utt.rsplit("-", 1)[0] for utt in splits[name]} for name in ("train", "valid", "test")}
     assert not videos["train"] & videos["test"] and not videos["valid"] & videos["test"]
+
+
+def test_lrs2_runs_by_its_lists(root, tmp_path, frontend):
+    conf = mini_sentences.MiniSentencesConf("lrs2", pretrain=4, trainval=6, test=3, valid=3)
+    mini_sentences.make_corpus(tmp_path / "corpus", conf, nj=2)
+    options = ("--recipe", "lrs3", "--protocol", "lrs2", "--corpus-dir", tmp_path / "corpus", "--frontend", frontend)
+    run_recipe(root, tmp_path / "work", *options, "--stop-stage", 5)
+    listed = {name: (tmp_path / f"corpus/{name}.txt").read_text().split() for name in ("val", "test")}
+    splits = json.loads((tmp_path / "work/data/splits.json").read_text())
+    assert splits["protocol"] == "lrs2"
+    assert {utt.replace("-", "/") for utt in splits["valid"]} == {*listed["val"]}
+    assert {utt.replace("-", "/") for utt in splits["test"]} <= {*listed["test"]} and len(splits["test"]) == 3
+    assert (tmp_path / "work/dump/video_feats/test/store.json").exists()

@@ -131,6 +131,19 @@ def test_enhancement_examples_are_whole_slices_of_the_same_mixture(work):
     assert not np.array_equal(item["noisy_mel"], later["noisy_mel"])
 
 
+def test_an_enhancer_may_hear_parts_of_its_clips(work):
+    data = EnhanceData(work, "mel_htk", "feats", 1, NoiseConf(p_noise=0.0), 0)
+    whole, parts = EnhanceExamples(data, "train", 3), EnhanceExamples(data, "train", 3, (0.2, 0.3))
+    assert parts.ids == whole.ids and max(parts.starts) > 0
+    assert all(min(5, frames) <= count <= 8 for count, frames in zip(parts.lengths, whole.lengths, strict=True))
+    item, first, count = parts[0], parts.starts[0], parts.lengths[0]
+    assert np.array_equal(item["feats"], whole[0]["feats"][first : first + count])
+    sound, _ = whole.mixer.mixture(whole.ids[0], 3)
+    assert np.array_equal(item["noisy_mel"], mel(sound[640 * first : 640 * (first + count)], "mel_htk"))
+    assert EnhanceExamples(data, "train", 4, (0.2, 0.3)).starts != parts.starts
+    assert EnhanceExamples(data, "valid", None, (0.2, 0.3)).lengths == EnhanceExamples(data, "valid", None).lengths
+
+
 def test_validation_is_the_list(work):
     data = EnhanceData(work, "mel_htk", None, 1, NoiseConf(), 0)
     item = EnhanceExamples(data, "valid", None)[0]

@@ -13,6 +13,7 @@ from avsr.noise.sampler import ListMixer, MixSampler
 from avsr.rng import rng
 from avsr.storage.arrays import Store
 from avsr.storage.lip_features import features_store
+from avsr.training.conf import phase_options
 from avsr.training.task import Task
 from avsr.training.tasks.batch import augment, pad_batch
 
@@ -65,10 +66,13 @@ def seen_video(data: Any, split: str, epoch: int | None) -> Store | TrainingFeat
 
 
 class EnhanceExamples:
-    """Utterances with fresh noise in training (`epoch` given), those of a noise list in validation."""
+    """Utterances with fresh noise in training (`epoch` given), those of a noise list in validation.
 
-    def __init__(self, data: EnhanceData, split: str, epoch: int | None):
-        self.data, self.epoch = data, epoch
+    `seconds`: in training a part of each, of a length between the two, drawn anew in every epoch.
+    """
+
+    def __init__(self, data: EnhanceData, split: str, epoch: int | None, seconds: tuple[float, float] | None = None):
+        self.data, self.epoch, self.seconds = data, epoch, seconds
         if epoch is None:
             # an AE, which is trained on babble alone, is selected by babble
             name = "train_like" if data.noise.natural or data.noise.p_speech else "babble"
@@ -77,21 +81,35 @@ class EnhanceExamples:
         else:
             self.mixer = MixSampler(data.noise, data.work_dir, split, data.seed)
         self.video = seen_video(data, split, epoch)
-        self.ids, self.lengths = [], []
+        self.ids, self.lengths, self.starts = [], [], []
         listed = self.mixer.rows if epoch is None else None
         for utt in self.mixer.sources.utterances:
             frames = self.mixer.sources.stores["wave"].shape(utt)[0] // 640
             frames -= frames % data.frame_multiple
             if frames and (self.video is None or utt in self.video) and (listed is None or utt in listed):
+                start, count = self._part(utt, frames)
                 self.ids.append(utt)
-                self.lengths.append(frames)
+                self.lengths.append(count)
+                self.starts.append(start)
+
+    def _part(self, utt: str, frames: int) -> tuple[int, int]:
+        """First frame and number of frames of what is used of an utterance."""
+        if self.seconds is None or self.epoch is None:
+            return 0, frames
+        draw, multiple = rng(self.data.seed, utt, self.epoch, "part"), self.data.frame_multiple
+        count = round(25 * draw.uniform(*self.seconds)) // multiple * multiple
+        count = min(max(count, multiple), frames)
+        return int(draw.integers(0, frames - count + 1)), count
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> dict:
-        utt, frames = self.ids[index], self.lengths[index]
+        utt, first, frames = self.ids[index], self.starts[index], self.lengths[index]
         noisy_n, clean_n = self.mixer.mixture(utt) if self.epoch is None else self.mixer.mixture(utt, self.epoch)
+        noisy_n, clean_n = noisy_n[640 * first :], clean_n[640 * first :]
+        if self.seconds is not None and self.epoch is not None:
+            noisy_n, clean_n = noisy_n[: 640 * frames], clean_n[: 640 * frames]
         item = {
             "utts": utt,
             "frames": frames,
@@ -99,7 +117,7 @@ class EnhanceExamples:
             "clean_mel": mel(clean_n, self.data.mel_set)[: 4 * frames],
         }
         if self.video is not None:
-            video = self.video.read(utt)[:frames]
+            video = self.video.read(utt)[first : first + frames]
             if self.data.video != "feats" and self.epoch is not None:
                 video = augment(video, rng(self.data.seed, utt, self.epoch, "picture"), SHIFT)
             item[self.data.video] = video
@@ -113,7 +131,7 @@ class EnhanceTask(Task):
         self.data = data
 
     def examples(self, phase, epoch):
-        return EnhanceExamples(self.data, "train", epoch)
+        return EnhanceExamples(self.data, "train", epoch, phase_options("enhance", phase).seconds)
 
     def valid_examples(self, phase):
         return EnhanceExamples(self.data, "valid", None)
