@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from avsr.training.conf import TrainConf
+
 
 @dataclass
 class Position:
@@ -31,3 +33,15 @@ class Position:
     def waiting(self) -> float:
         """Share of the time that went by waiting for data."""
         return self.waited / max(self.seconds, 1e-9)
+
+    def budget_used(self, conf: TrainConf) -> bool:
+        """Whether the run has made all its steps, or used all its minutes."""
+        steps = conf.max_steps is not None and self.step >= conf.max_steps
+        return steps or (conf.max_minutes is not None and self.seconds >= 60 * conf.max_minutes)
+
+    def progress(self, batches: int, epochs: int, max_steps: int | None) -> float:
+        """Share of the phase that is done: by its epochs, or by the budget of steps where that ends it sooner."""
+        done = (self.epoch + self.batch / batches) / epochs
+        if max_steps is not None:
+            done = max(done, (self.step - self.phase_start) / (max_steps - self.phase_start))
+        return done

@@ -210,7 +210,7 @@ class _Run:
         """Goes to the next phase, or to the end."""
         pos, phase = self.pos, self._phase()
         last = pos.phase + 1 == len(self.phases)
-        over = last or self._budget_used()
+        over = last or self.pos.budget_used(self.conf)
         if self.ranks.first:
             self._keep_best(over)
         if over:
@@ -247,7 +247,7 @@ class _Run:
 
     def _steps(self) -> None:
         """The steps that are left in this epoch."""
-        if self._budget_used():
+        if self.pos.budget_used(self.conf):
             return
         examples, batches = self._epoch()
         mine = [self.ranks.share(batch) for batch in batches[self.pos.batch :]]
@@ -262,13 +262,13 @@ class _Run:
                 self.pos.waited += loader.waited - waited
                 mark, waited = now, loader.waited
                 self._after_step(len(batches))
-                if self._budget_used():
+                if self.pos.budget_used(self.conf):
                     break
 
     def _step(self, batch: dict | None, batches: int) -> None:
         """One step of all processes, on this one's share of the batch, which may be none."""
         pos, ranks = self.pos, self.ranks
-        self.task.progress = self._progress(batches)
+        self.task.progress = pos.progress(batches, self._phase().epochs, self.conf.max_steps)
         rate = self.schedule.lr(pos.step - pos.phase_start, pos.epoch, self.task.progress)
         for group in self.optimiser.param_groups:
             group["lr"] = rate
@@ -333,7 +333,7 @@ class _Run:
         tired = phase.stop_after is not None and pos.bad_epochs >= phase.stop_after
         if tired:
             log.info("phase %s: no gain in %d epochs, it ends here", phase.name, pos.bad_epochs)
-        if tired or pos.epoch >= phase.epochs or self._budget_used():
+        if tired or pos.epoch >= phase.epochs or self.pos.budget_used(self.conf):
             if self.ranks.first:
                 measured = measure_phase(self.model, self.task, phase, self.precision, self.device)
                 say_phase(phase, pos, result, measured, self.log)
@@ -381,20 +381,7 @@ class _Run:
         self.model.train()
         frozen_to_eval(self.frozen)
 
-    # ---- budgets, logs, troubles
-
-    def _budget_used(self) -> bool:
-        conf, pos = self.conf, self.pos
-        steps = conf.max_steps is not None and pos.step >= conf.max_steps
-        return steps or (conf.max_minutes is not None and pos.seconds >= 60 * conf.max_minutes)
-
-    def _progress(self, batches: int) -> float:
-        """Share of the phase that is done: by its epochs, or by the budget of steps where that ends it sooner."""
-        pos = self.pos
-        progress = (pos.epoch + pos.batch / batches) / self._phase().epochs
-        if self.conf.max_steps is not None:
-            progress = max(progress, (pos.step - pos.phase_start) / (self.conf.max_steps - pos.phase_start))
-        return progress
+    # ---- the log
 
     def _row(self, loss: float, valid: float | None, extra: dict) -> None:
         if not self.log:
