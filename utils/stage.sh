@@ -36,6 +36,12 @@ stage() {
   [ "$code" = 0 ] || exit "$code"
 }
 
+# no_stage NUMBER NAME WHY: says that this recipe has no work in a stage
+no_stage() {
+  if [ "$1" -lt "$stage" ] || [ "$1" -gt "$stop_stage" ] || [ "$dry_run" = true ]; then return; fi
+  echo "=== stage $1 $2: no work in this recipe, $3 ==="
+}
+
 # Runs a command beside the shell and hands signals on to it: a run.sh that is told to stop leaves no stage behind.
 _run() {
   local child code=0 stopped=0 signal=0

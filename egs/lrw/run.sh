@@ -1,6 +1,5 @@
 #!/usr/bin/env bash
 # The LRW recipe: lip reading of single words, which trains the front-end of all other recipes (AE-MSR Table 1).
-# Stages 3, 4, 6, 7, 8 deal with sound and sentences: this recipe has none of them.
 # usage: ./run.sh --recipe lrw --corpus-dir LRW [--name value ...]
 
 stage=1         # first stage to run, 1 to 9
@@ -33,8 +32,15 @@ stage 1 prepare --corpus lrw --protocol "$protocol" --out "$work_dir/data" --cor
 # mouth crops
 stage 2 crop --data "$work_dir"/data/{train,valid,test} --out "$work_dir/dump/video"
 
+no_stage 3 extract "which hears nothing"
+no_stage 4 mix "which hears nothing"
+
 # the word classifiers
 stage 5 pretrain --work-dir "$work_dir" ${systems:+--systems "$systems"}
+
+no_stage 6 enhance "which hears nothing"
+no_stage 7 recognise "which reads single words"
+no_stage 8 joint "which reads single words"
 
 # every system on the test words: tables, figures, RESULTS.md
 if [ "$publish" = true ]; then publish_to=$RECIPE_DIR; else publish_to=; fi

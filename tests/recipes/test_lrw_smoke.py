@@ -16,6 +16,8 @@ def work(root, tmp_path_factory):
     options = ("--recipe", "lrw", "--corpus-dir", folder / "corpus", "--preset", "smoke", "--nj", 2)
     done = run(root, *options, "--work-dir", folder / "work")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert [f"=== stage {number} " in done.stdout for number in range(1, 10)] == [True] * 9
+    assert "=== stage 3 extract: no work in this recipe, which hears nothing ===" in done.stdout
     return folder / "work"
 
 
