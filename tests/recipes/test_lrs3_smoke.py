@@ -39,7 +39,7 @@ def work(root, tmp_path_factory, frontend):
 def test_every_system_has_a_row(work):
     rows = {row["system"] for row in read_csv(work / "results.csv")}
     assert rows == {"ae_1drn", "ae_tcn", "tm_a", "tm_av", "eg_a", "eg_av", "eg_gru_v", "eg_large_v", "tm_va_1drn",
-                    "eg_vav_tcn", "unprocessed", "oracle_mask"}  # fmt: skip
+                    "eg_vav_tcn", "unprocessed", "oracle", "oracle_mask"}  # fmt: skip
 
 
 def test_what_stage_9_writes_is_called_synthetic(work):
