@@ -150,8 +150,10 @@ def test_validation_is_the_list(work):
     assert np.array_equal(item["noisy_mel"], item["clean_mel"])
 
 
-def test_an_ae_that_is_no_better_than_the_noisy_sound_is_warned_of(work, caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("avsr"), "propagate", True)  # a stage that was run here has ended that
+def test_an_ae_that_is_no_better_than_the_noisy_sound_is_warned_of(work, monkeypatch):
+    said = []  # not caplog: a stage or a trainer that was run here before leaves the logger as it likes
+    log = logging.getLogger("avsr.training.tasks.enhance")
+    monkeypatch.setattr(log, "warning", lambda text, *values: said.append(text % values))
     task = EnhanceTask(EnhanceData(work, "mel_htk", "feats", 1, NoiseConf(), 0))
     model = Ae(AeConf(hidden=16, stream=16, units=16, fc=16)).eval()
     clean, frames = torch.rand(2, 12, 80), torch.tensor([3, 2])
@@ -159,12 +161,12 @@ def test_an_ae_that_is_no_better_than_the_noisy_sound_is_warned_of(work, caplog,
     torch.nn.init.zeros_(model.fc_mask.weight)
     for bias, warned in ((0.6931472, False), (-30.0, True)):  # a mask of 2 / 3, the best, and one of 0
         torch.nn.init.constant_(model.fc_mask.bias, bias)
-        caplog.clear()
+        said.clear()
         with torch.no_grad():
             loss = task.validate(model, iter([batch, batch]), None)["loss"]
         mean = torch.cat([clean[0], clean[1, :8]]).mean().item()
         assert loss == pytest.approx(mean if warned else 0.0, abs=1e-5)
-        assert ("is not below that of the noisy sound as it is" in caplog.text) == warned
+        assert any("is not below that of the noisy sound as it is" in line for line in said) == warned
 
 
 def test_windows_of_words(work):
