@@ -1,5 +1,8 @@
 """The corpus of sentences: LRS3's and LRS2's layouts, the same bytes every time, word times that are those spoken."""
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from itertools import pairwise
 
@@ -186,3 +189,20 @@ def test_command(tmp_path, capsys):
     arguments = ["--out", str(tmp_path / "new"), "--layout", "lrs3", "--valid", "1"]
     assert mini_sentences.main(arguments) == 2 and capsys.readouterr().err.count("\n") == 1
     assert not (tmp_path / "new").exists()
+
+
+def test_bytes_do_not_depend_on_what_memory_held():
+    """glibc fills memory with a given byte before it is used: encoders that read what nothing has set are found."""
+    code = (
+        "import hashlib\n"
+        "from avsr.corpora.mini_sentences import MiniSentencesConf, listing, make_sentences\n"
+        "from avsr.corpora.synthesis.write import encode_mp4\n"
+        "conf = MiniSentencesConf('lrs3', 1, 1, 1)\n"
+        "clip = make_sentences(conf, 0, listing(conf, 0)[1])\n"
+        "print([hashlib.sha256(encode_mp4(clip, preset)).hexdigest() for preset in ('veryfast', 'medium')])\n"
+    )
+    said = set()
+    for byte in ("1", "170"):
+        env = os.environ | {"MALLOC_PERTURB_": byte, "MALLOC_MMAP_THRESHOLD_": str(2**30)}
+        said.add(subprocess.run([sys.executable, "-c", code], env=env, check=True, capture_output=True).stdout)
+    assert len(said) == 1
