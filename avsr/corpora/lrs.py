@@ -31,6 +31,7 @@ EXTENSION = ".mp4"
 NUMBER = re.compile(r"[0-9]{5}")
 LISTED = re.compile(r"([A-Za-z0-9_-]+)/([0-9]{5})")
 PRETRAIN = "pretrain"
+UNUSED = "unused"  # of a split: clips of pretrain whose video validates
 HELD_OUT = 200  # videos of LRS3's trainval, where there are ten times as many
 BEYOND = 0.2  # seconds that a word may end after its clip, as sound may after its pictures
 LAYOUTS = {"lrs3": (PRETRAIN, "trainval", "test"), "lrs2": (PRETRAIN, "main")}  # folders
@@ -55,7 +56,7 @@ class Clip:
         return f"{self.speaker}-{'p' if self.folder == PRETRAIN else ''}{self.number}"
 
 
-Split = dict[str, list[Clip]]  # train, valid, test
+Split = dict[str, list[Clip]]  # train, valid, test, and UNUSED
 
 
 def find_splits(corpus: Path, protocol: str, valid_videos: int | None, seed: int) -> Split:
@@ -71,11 +72,12 @@ def find_splits(corpus: Path, protocol: str, valid_videos: int | None, seed: int
         cure = f"use --protocol {other}" if other else "see --corpus-dir"
         raise AvsrError(f"{corpus}: has not the folders of {protocol.upper()} ({', '.join(folders)}); {cure}")
     split = _split_lrs3(corpus, valid_videos, seed) if protocol == "lrs3" else _split_lrs2(corpus)
+    unused = split.pop(UNUSED, [])
     try:
         check_split(split, one=False)
     except AvsrError as error:
         raise AvsrError(f"{corpus}: {error} (a speaker is a video id); take it out of one of them") from None
-    return split
+    return {**split, UNUSED: unused}
 
 
 def utterances(clip: Clip, pause: float, longest: float) -> list[Utterance]:
@@ -137,10 +139,10 @@ def _split_lrs3(corpus: Path, valid_videos: int | None, seed: int) -> Split:
     held_out = set(sorted(videos, key=lambda video: unit(seed, video, "held-out video"))[:count])
     train = [clip for clip in sets[PRETRAIN] + sets["trainval"] if clip.video not in held_out]
     valid = [clip for clip in sets["trainval"] if clip.video in held_out]
-    unused = len(sets[PRETRAIN]) + len(sets["trainval"]) - len(train) - len(valid)
-    log.info("%d of %d videos of trainval validate; %d clips of pretrain are of them and not used",
-             count, len(videos), unused)  # fmt: skip
-    return {"train": train, "valid": valid, "test": sets["test"]}
+    unused = [clip for clip in sets[PRETRAIN] if clip.video in held_out]
+    log.info("%d of %d videos of trainval validate; %d clips of pretrain are of them and do not train",
+             count, len(videos), len(unused))  # fmt: skip
+    return {"train": train, "valid": valid, "test": sets["test"], UNUSED: unused}
 
 
 def _split_lrs2(corpus: Path) -> Split:

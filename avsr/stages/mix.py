@@ -10,6 +10,7 @@ Writes DIR/data/noise_splits.json         which recording and talker belongs to 
        DIR/dump/noise_lists/<split>/      what was drawn, before it is sorted into lists
        DIR/data/valid_noisy/*.jsonl       train_like, babble (SNRs as in training), clean
        DIR/data/test_noisy/*.jsonl        one list a condition: natural_-5dB, speech_0dB, babble_10dB, clean ...
+       DIR/data/heldout_noisy/*.jsonl     babble_-5dB, babble_0dB, babble_5dB, where stage 1 has held out windows
 Training draws its mixtures itself, anew in every epoch.
 """
 
@@ -39,10 +40,11 @@ from avsr.noise.library import (
 from avsr.noise.lists import Condition, NoiseConf, Row, draw_mixed_row, draw_row, write_list
 from avsr.noise.sources import NoiseSources
 from avsr.noise.synthetic import find_synthetic, make_recording
+from avsr.scoring.tables import SNRS_ENERGY
 from avsr.stages.common import Stage, parser, run
 from avsr.storage.arrays import Store, finish_store
 from avsr.storage.atomic import write_json
-from avsr.storage.datadir import read_datadir, read_splits
+from avsr.storage.datadir import HELDOUT, read_datadir, read_splits
 from avsr.storage.markers import fingerprint
 
 log = logging.getLogger("avsr")
@@ -77,7 +79,7 @@ class MixConf:
 def _body(args: Any, stage: Stage) -> None:
     conf = stage.conf(MixConf)
     work_dir = _work_dir(args)
-    splits = [split for split in SPLITS if (args.data / split).is_dir()]
+    splits = [split for split in (*SPLITS, HELDOUT) if (args.data / split).is_dir()]
     if not splits:
         raise AvsrError(f"{args.data}: no split in it ({', '.join(SPLITS)}); stage 1 (prepare) makes them")
     read_splits(args.data / split for split in splits)  # before any work: what earlier stages must have made
@@ -215,7 +217,8 @@ def _babble_worker(out: Path, audio: Path, split: str, tracks: list[Track], samp
 def _lists(args: Any, stage: Stage, conf: MixConf, work_dir: Path, split: str) -> None:
     sources = NoiseSources(work_dir, split)
     out, draws = args.data / f"{split}_noisy", args.out / "noise_lists" / split
-    names = [c.name for c in conf.test_conditions()] if split == "test" else [*conf.valid_lists(), "clean"]
+    conditions = _conditions(conf, split)
+    names = [*conf.valid_lists(), "clean"] if conditions is None else [condition.name for condition in conditions]
     who = [sources.speaker_of, {**sources.sex_of_other, **sources.sex_of}]
     key = ["lists 2", [store.digest for store in sources.stores.values()], conf, args.seed, who]
     worker_args = (work_dir, split, conf, args.seed)
@@ -238,12 +241,19 @@ def _lists(args: Any, stage: Stage, conf: MixConf, work_dir: Path, split: str) -
     log.info("%s: %d lists of %d utterances", out, len(written), len(drawn))
 
 
+def _conditions(conf: MixConf, split: str) -> list[Condition] | None:
+    """One for each list of a split that is tested; None for validation, whose lists have drawn ones."""
+    if split == HELDOUT:
+        return [Condition("babble", float(snr)) for snr in SNRS_ENERGY]
+    return conf.test_conditions() if split == "test" else None
+
+
 def _list_worker(work_dir: Path, split: str, conf: MixConf, seed: int) -> Callable[[str], dict]:
-    sources = NoiseSources(work_dir, split)
+    sources, conditions = NoiseSources(work_dir, split), _conditions(conf, split)
 
     def work(utt: str) -> dict[str, Any]:
-        if split == "test":
-            rows = {c.name: draw_row(sources, utt, c, seed) for c in conf.test_conditions()}
+        if conditions is not None:
+            rows = {c.name: draw_row(sources, utt, c, seed) for c in conditions}
         else:
             rows = {name: draw_mixed_row(sources, utt, noise, seed, name) for name, noise in conf.valid_lists().items()}
             rows["clean"] = draw_row(sources, utt, Condition("clean"), seed)

@@ -2,7 +2,8 @@
 
 Reads the corpus (see --corpus), writes <out>/{train,valid,test}/ with text, wav.scp, video.scp, utt2spk, spk2utt,
 utt2dur, ctm, spk2gender and segments, and <out>/splits.json with the protocol, the counts and the ids of each split.
-Under a one-speaker protocol also <out>/others/: clips of the other speakers of the corpus, whom stage 4 mixes in.
+Under a one-speaker protocol also <out>/others/: clips of the other speakers of the corpus, whom stage 4 mixes in; of
+LRS also <out>/heldout/: windows of pretrain that no training sees, for energy errors.
 Clips whose alignment or transcript is damaged go to <out>/failed.tsv. With --shard the first part makes all tables.
 """
 
@@ -18,7 +19,7 @@ from avsr.stages import common
 from avsr.stages.prepare_readers import OTHERS, READERS, SPLITS, PrepareConf, is_generated
 from avsr.stages.shards import Counts, write_failed
 from avsr.storage.atomic import write_json
-from avsr.storage.datadir import Utterance, in_order, table_files, write_datadir
+from avsr.storage.datadir import HELDOUT, Utterance, in_order, table_files, write_datadir
 from avsr.storage.markers import is_done, mark
 
 log = logging.getLogger("avsr")
@@ -43,7 +44,7 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
         log.info("part %d of %d: nothing to do, part 1 makes the tables", number, count)
         return
     splits, failed = READERS[args.corpus](args, conf)
-    total = sum(len(splits[name]) for name in SPLITS)  # without the others, of whom no file was opened
+    total = sum(len(found) for name, found in splits.items() if name != OTHERS)  # of others no file was opened
     write_failed(args.out, "prepare", failed)
     for name in SPLITS:
         if not splits[name]:
@@ -57,21 +58,23 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
 def _tables(args: argparse.Namespace, splits: dict[str, list[Utterance]]) -> bool:
     """Writes the tables and splits.json; whether all was done before."""
     marker = args.out / "splits.json.done"
-    key = [args.protocol, args.seed, {name: [_row(u) for u in splits[name]] for name in SPLITS}]
+    parts = [name for name in (*SPLITS, HELDOUT) if splits.get(name)]
+    key = [args.protocol, args.seed, {name: [_row(u) for u in splits[name]] for name in parts}]
     others = splits.get(OTHERS, [])
     key += [[_row(u) for u in others]] if others else []
     key = json.loads(json.dumps(key, default=str))
     if is_done(marker, key):
         log.info("%s: done before", args.out)
         return True
-    made = [*SPLITS, OTHERS] if others else SPLITS
+    made = [*parts, OTHERS] if others else parts
     for name in made:
         in_order(args.out / name, splits[name])  # what is refused leaves the tables of before as they are
     marker.unlink(missing_ok=True)  # first: stopped on the way, tables of two runs must not count as done
-    shutil.rmtree(args.out / OTHERS, ignore_errors=True)  # of another protocol
+    for name in (HELDOUT, OTHERS):  # of another protocol
+        shutil.rmtree(args.out / name, ignore_errors=True)
     for name in made:
         write_datadir(args.out / name, splits[name])
-    lists = {name: sorted(utt.id for utt in splits[name]) for name in SPLITS}
+    lists = {name: sorted(utt.id for utt in splits[name]) for name in parts}
     head = {"protocol": args.protocol, "seed": args.seed, "synthetic": is_generated(args.corpus_dir)}
     write_json(args.out / "splits.json", {**head, **lists})
     mark(marker, key, [args.out / "splits.json", *(path for name in made for path in table_files(args.out / name))])

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,8 +10,9 @@ from pathlib import Path
 from avsr.errors import AvsrError, UsageError, UtteranceError
 from avsr.parallel import map_threads
 from avsr.stages.shards import failed_row
-from avsr.storage.datadir import Utterance
+from avsr.storage.datadir import HELDOUT, Utterance
 
+log = logging.getLogger("avsr")
 SPLITS = ("train", "valid", "test")
 OTHERS = "others"  # the data directory of competing talkers
 Found = tuple[dict[str, list[Utterance]], list[list[str]]]  # utterances of the splits, rows of failed.tsv
@@ -27,6 +29,7 @@ class PrepareConf:
     valid_videos: int | None = None  # lrs3: so many videos of trainval validate; null: a tenth, at most 200
     pause: float = 0.4  # s; lrs: what is longer is a pause, at which long clips of pretrain are cut
     longest: float = 15.0  # s; lrs: of the parts
+    heldout: int = 0  # lrs: so many windows of pretrain do not train, energy errors are measured on them
 
     def __post_init__(self):
         if not 0 < self.pause < self.longest:
@@ -140,28 +143,58 @@ def read_lrs(args: argparse.Namespace, conf: PrepareConf) -> Found:
         raise AvsrError("--corpus-dir is missing: give the folder of LRS3 (pretrain, trainval, test) or LRS2 (main)")
     if args.protocol not in lrs.PROTOCOLS:
         raise UsageError(f"--protocol {args.protocol}: there is no such one; choose one of: {' '.join(lrs.PROTOCOLS)}")
-    splits = lrs.find_splits(args.corpus_dir, args.protocol, conf.valid_videos, args.seed)
+    split = lrs.find_splits(args.corpus_dir, args.protocol, conf.valid_videos, args.seed)
     failed = []
 
-    def utterances(clip: lrs.Clip) -> list[Utterance] | UtteranceError:
-        try:
-            return lrs.utterances(clip, conf.pause, conf.longest)
-        except UtteranceError as error:
-            return error
+    def read(clips: list[lrs.Clip], longest: float, what: str) -> list[list[Utterance]]:
+        """The utterances of the clips that can be read; the others go to failed.tsv."""
 
-    found = {}
-    for name in SPLITS:
-        limit = getattr(conf, name)
-        clips = shuffled(splits[name], args.seed, "limit")[:limit]
-        made = map_threads(utterances, clips, args.nj, name)
+        def utterances(clip: lrs.Clip) -> list[Utterance] | UtteranceError:
+            try:
+                return lrs.utterances(clip, conf.pause, longest)
+            except UtteranceError as error:
+                return error
+
+        made = map_threads(utterances, clips, args.nj, what)
         for clip, result in zip(clips, made, strict=True):
             if isinstance(result, UtteranceError):
                 failed.append(failed_row(clip.utt, "prepare", result))
-        read = [result for result in made if not isinstance(result, UtteranceError)]
-        lrs.say_left_out(name, read, conf.longest)
-        parts = [utt for result in read for utt in result]
+        return [result for result in made if not isinstance(result, UtteranceError)]
+
+    found = {}
+    if conf.heldout:
+        found[HELDOUT], held_out = _held_out_windows(split, conf.heldout, args.seed, read)
+        split["train"] = [clip for clip in split["train"] if clip.video not in held_out]
+    for name in SPLITS:
+        limit = getattr(conf, name)
+        clips = shuffled(split[name], args.seed, "limit")[:limit]
+        made = read(clips, conf.longest, name)
+        lrs.say_left_out(name, made, conf.longest)
+        parts = [utt for result in made for utt in result]
         found[name] = sorted(parts, key=lambda utt: unit(args.seed, utt.id, "limit"))[:limit]
     return found, sorted(failed)
+
+
+def _held_out_windows(
+    split: dict, wanted: int, seed: int, read: Callable[[list, float, str], list[list[Utterance]]]
+) -> tuple[list[Utterance], set[str]]:
+    """At most `wanted` windows, and the videos that they are from."""
+    from avsr.corpora.lrs_heldout import SECONDS, videos_to_hold_out
+    from avsr.rng import unit
+
+    shortest, longest = SECONDS
+    windows: list[Utterance] = []
+    videos: set[str] = set()
+    for clips in videos_to_hold_out(split, seed):
+        if len(windows) >= wanted:
+            break
+        cut = [utt for result in read(clips, longest, HELDOUT) for utt in result]
+        windows += [utt for utt in cut if utt.duration >= shortest]
+        videos.add(clips[0].video)
+    windows = sorted(windows, key=lambda utt: unit(seed, utt.id, "limit"))[:wanted]
+    log.info("%s: %d windows of %g to %g s (asked: %d); videos of pretrain that no training sees: %d",
+             HELDOUT, len(windows), shortest, longest, wanted, len(videos))  # fmt: skip
+    return windows, videos
 
 
 READERS: dict[str, Callable[[argparse.Namespace, PrepareConf], Found]] = {

@@ -22,6 +22,7 @@ from avsr.stages import common
 from avsr.stages.prepare_readers import SPLITS
 from avsr.stages.train_system import plan, run_folder
 from avsr.storage.arrays import Store
+from avsr.storage.datadir import HELDOUT
 from avsr.storage.lip_features import FOLDERS, View
 from avsr.storage.markers import fingerprint, is_done, mark
 from avsr.training.folder import RunFolder
@@ -61,7 +62,8 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
     """Trains unless --frontend is given, then extracts features."""
     conf = stage.conf(PretrainConf)
     names = chosen(args, conf)
-    crops = {split: Store(args.work_dir / "dump" / "video" / split / "crop112", "stage 2 (crop)") for split in SPLITS}
+    splits = [*SPLITS, *([HELDOUT] if (args.work_dir / "data" / HELDOUT).is_dir() else [])]
+    crops = {split: Store(args.work_dir / "dump" / "video" / split / "crop112", "stage 2 (crop)") for split in splits}
     if args.frontend:
         from avsr.training import frontend
 
@@ -84,7 +86,7 @@ def extract(
     """The features of every utterance by a front-end; `name` is written beside them. Mirrored ones of training first:
     the others, which say that there are two views, come last."""
     both = len(conf.views) > 1
-    for view, split in [("flipped", "train")] * both + [("straight", split) for split in SPLITS]:
+    for view, split in [("flipped", "train")] * both + [("straight", split) for split in crops]:
         key = ["features 1", crops[split].digest, fingerprint([best])]
         key += [what for what in (view, conf.feature_dtype) if what not in ("straight", "float32")]
         meta = {"frontend": name, **({"views": list(conf.views)} if both and split == "train" else {})}

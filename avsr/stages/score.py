@@ -1,6 +1,7 @@
 """Stage 9, score: every trained system on every test list; tables, checks and figures.
 
-Reads  DIR/exp/<system>/seed<k>/best.pt (stages 5 to 8), noise lists of DIR/data/test_noisy/ (stage 4)
+Reads  DIR/exp/<system>/seed<k>/best.pt (stages 5 to 8), noise lists of DIR/data/test_noisy/ and, for energy errors,
+       DIR/data/heldout_noisy/ (stage 4)
 Writes DIR/exp/<system>/seed<k>/<test set>/scores.tsv, hyp.trn or words.tsv; DIR/RESULTS.md, results.csv, figures/
        (in DIR/exp where DIR is the folder of the recipe: results get there by --publish true alone)
 An utterance that cannot be scored is in failed.tsv beside the scores.tsv, where its row says why.
@@ -25,12 +26,14 @@ from avsr.revision import commit
 from avsr.scoring.claims import read_claims
 from avsr.scoring.report import Run, checkpoint_digest
 from avsr.scoring.results import Provenance, read_scores
+from avsr.scoring.tables import SNRS_ENERGY
 from avsr.stages import common
 from avsr.stages.pretrain import PretrainConf
 from avsr.stages.score_command import frontend_elsewhere, run_command
 from avsr.stages.score_jobs import WORDS, ScoreJob, data_digest, run_job
 from avsr.stages.shards import Counts, read_failed
 from avsr.stages.train_system import MADE_BY, TrainStageConf, run_folder
+from avsr.storage.datadir import HELDOUT
 from avsr.training.folder import RunFolder
 
 log = logging.getLogger("avsr")
@@ -109,6 +112,9 @@ def plan_jobs(args: argparse.Namespace, conf: ScoreConf, systems: list[System]):
     command = run_command(*origin, systems)
     noisy = args.work_dir / "data" / "test_noisy"
     lists = sorted(path.stem for path in noisy.glob("*.jsonl"))
+    if (args.work_dir / "data" / HELDOUT).is_dir():
+        held_out = noisy.with_name(f"{HELDOUT}_noisy")
+        lists += sorted(f"{HELDOUT}_{path.stem}" for path in held_out.glob("*.jsonl"))
     if not lists and any(system.kind != "lipread" for system in systems):
         raise AvsrError(f"{noisy}: holds no noise list; stage 4 (mix) makes them; run that first")
     for row in ["unprocessed", *(["oracle"] if conf.oracle else [])]:
@@ -164,8 +170,9 @@ def test_sets(kind: str, mel_set: str, lists: list[str], audio: bool = True) -> 
     if kind in ("recognise", "joint"):
         return [name for name in lists if name == "clean" or (audio and name.startswith("babble"))]
     if mel_set == "mel_htk":
-        return [name for name in lists if name in ("babble_-5dB", "babble_0dB", "babble_5dB")]
-    return [name for name in lists if not name.startswith(("babble", "clean"))]
+        measured = [f"babble_{snr}dB" for snr in SNRS_ENERGY]
+        return [name for name in lists if name in [*measured, *(f"{HELDOUT}_{name}" for name in measured)]]
+    return [name for name in lists if not name.startswith(("babble", "clean", HELDOUT))]
 
 
 def system_mel_set(system: System) -> str:

@@ -14,7 +14,7 @@ from typing import Any
 from avsr.models.registry import KINDS
 from avsr.scoring.report import checkpoint_digest
 from avsr.scoring.results import Provenance, Results
-from avsr.stages.score_jobs import WORDS, ScoreJob, data_digest
+from avsr.stages.score_jobs import WORDS, ScoreJob, data_digest, split_and_list
 from avsr.training.folder import RunFolder
 
 log = logging.getLogger("avsr")
@@ -42,19 +42,20 @@ def read_current(work_dir: Path, conf: Any, protocol: str, preset: str) -> Resul
     for folder, sets in old.items():
         log.warning("%s: scored with another checkpoint, other data or settings than are there now; left out of "
                     "RESULTS.md: %s", folder, ", ".join(sets))  # fmt: skip
-    split = _split(work_dir)
+    utts = json.loads((work_dir / "data" / "splits.json").read_text(encoding="utf-8"))
     return Results({
         (system, test_set): {
-            seed: one if test_set == WORDS else replace(one, dropped=tuple(sorted(split - {*one.utts})))
+            seed: one if test_set == WORDS else replace(one, dropped=_dropped(utts, test_set, one.utts))
             for seed, one in by_seed.items()
         }
         for (system, test_set), by_seed in results.scores.items()
     })  # fmt: skip
 
 
-def _split(work_dir: Path) -> set[str]:
-    """The utterances of the test split as stage 1 has made it: shares are of all of them."""
-    return {*json.loads((work_dir / "data" / "splits.json").read_text(encoding="utf-8"))["test"]}
+def _dropped(splits: dict[str, list[str]], test_set: str, scored: tuple[str, ...]) -> tuple[str, ...]:
+    """The utterances of the split that were not scored: shares are of all that stage 1 has listed."""
+    split, _ = split_and_list(test_set)
+    return tuple(sorted({*splits.get(split, ())}.difference(scored)))
 
 
 def finished_digest(folder: Path, name: str = "best.pt") -> str | None:

@@ -24,7 +24,7 @@ from avsr.scoring.words import score_label, score_transcripts, write_trn
 from avsr.stages.shards import failed_row, write_failed
 from avsr.storage.arrays import Store
 from avsr.storage.atomic import write_text
-from avsr.storage.datadir import read_datadir
+from avsr.storage.datadir import HELDOUT, read_datadir
 from avsr.storage.markers import digest, is_done, mark
 from avsr.training.conf import TrainConf, phase_options
 from avsr.training.tasks.enhance import video_store
@@ -65,6 +65,16 @@ class ScoreJob:
     def speed(self) -> Path:
         """What is said of a recogniser's speed; of the machine and not of the result, so it lies with the logs."""
         return self.folder / "log" / "decoding.txt"
+
+    @property
+    def split(self) -> str:
+        """Whose utterances are scored."""
+        return split_and_list(self.test_set)[0]
+
+    @property
+    def in_babble(self) -> bool:
+        """Whether energy errors are measured here, not the quality of waveforms."""
+        return split_and_list(self.test_set)[1].startswith("babble")
 
     @property
     def system(self) -> str:
@@ -113,11 +123,23 @@ def _utterance(utt: str, failed: dict[str, Exception]) -> Iterator[None]:
 
 def data_digest(work_dir: Path, test_set: str) -> str:
     """The digest of a noise list and of the test set's tables and stores: what has changed is scored anew."""
-    test = work_dir / "data" / "test"
-    dump = work_dir / "dump"
-    stores = [dump / "noise/store.json", *dump.glob("*/test/store.json"), *dump.glob("*/test/*/store.json")]
-    paths = [test.with_name("test_noisy") / f"{test_set}.jsonl", test / "text", test / "ctm", *sorted(stores)]
+    split, _ = split_and_list(test_set)
+    data, dump = work_dir / "data", work_dir / "dump"
+    stores = [dump / "noise/store.json", *dump.glob(f"*/{split}/store.json"), *dump.glob(f"*/{split}/*/store.json")]
+    paths = [list_path(work_dir, test_set), data / split / "text", data / split / "ctm", *sorted(stores)]
     return digest([path.read_text(encoding="utf-8") if path.exists() else "" for path in paths])
+
+
+def split_and_list(test_set: str) -> tuple[str, str]:
+    """The split and the noise list of a test set: `heldout_babble_0dB` is babble_0dB of heldout, others are of test."""
+    held_out = test_set.startswith(f"{HELDOUT}_")
+    return (HELDOUT, test_set.removeprefix(f"{HELDOUT}_")) if held_out else ("test", test_set)
+
+
+def list_path(work_dir: Path, test_set: str) -> Path:
+    """The noise list of a test set, which is there unless it has none (`words`)."""
+    split, name = split_and_list(test_set)
+    return work_dir / "data" / f"{split}_noisy" / f"{name}.jsonl"
 
 
 def shuffled_partner(utts: list[str]) -> dict[str, str]:
@@ -128,7 +150,7 @@ def shuffled_partner(utts: list[str]) -> dict[str, str]:
 
 
 def _mixer(job: ScoreJob) -> ListMixer:
-    return ListMixer(job.work_dir / "data" / "test_noisy" / f"{job.test_set}.jsonl", job.work_dir, "test")
+    return ListMixer(list_path(job.work_dir, job.test_set), job.work_dir, job.split)
 
 
 def _load(job: ScoreJob) -> Any:
@@ -146,7 +168,7 @@ def _enhanced(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]:
     """Enhancement: quality and intelligibility of the waveform, energy error of the mel magnitudes."""
     mixer = _mixer(job)
     if job.row.endswith("+shuffled") and not shuffled_partner(sorted(mixer.rows)):
-        columns = ("energy_linear", "energy_sqrt") if job.test_set.startswith("babble") else METRICS
+        columns = ("energy_linear", "energy_sqrt") if job.in_babble else METRICS
         reason = "; ".join(f"{name}: {NO_OTHER}" for name in columns)
         return {utt: dict.fromkeys(columns, np.nan) | {"reason": reason} for utt in mixer.rows}
     estimator = make_estimator(job, sorted(mixer.rows))
@@ -174,7 +196,7 @@ def _enhanced_one(job: ScoreJob, mixer: ListMixer, estimator: tuple, utt: str) -
         estimate_tf = np.minimum(noisy_tf, clean_tf)  # noisy * min(clean / noisy, 1): in every cell the least error
     else:
         estimate_tf = estimate(utt, noisy_tf, frames)
-    if job.test_set.startswith("babble"):
+    if job.in_babble:
         return score_magnitudes(estimate_tf, clean_tf)
     wave_n = noisy_n if job.kind == "unprocessed" else reconstruct(noisy_n, estimate_tf, mel_set, job.recon)
     return score_utterance(clean_n, wave_n)
@@ -185,12 +207,12 @@ def make_estimator(job: ScoreJob, utts: list[str]) -> tuple[Callable, str, int, 
     `seen(utt)`: whether it has the pictures of an utterance."""
     if job.kind != "enhance":
         # energy errors are those of AE-MSR, in its mel set; all others are compared with the AVSE systems
-        mel_set = "mel_htk" if job.test_set.startswith("babble") else "mel_slaney"
+        mel_set = "mel_htk" if job.in_babble else "mel_slaney"
         return lambda utt, noisy_tf, frames: noisy_tf, mel_set, 5, lambda utt: True
     import torch
 
     model = _load(job)
-    store = video_store(job.work_dir, "test", model.video_input) if model.video_input else None
+    store = video_store(job.work_dir, job.split, model.video_input) if model.video_input else None
     partner = shuffled_partner(utts) if job.row.endswith("+shuffled") else {}
 
     def estimate(utt: str, noisy_tf: np.ndarray, frames: int) -> np.ndarray:

@@ -21,11 +21,12 @@ from avsr.scoring.published import FOLDER as PUBLISHED
 from avsr.scoring.report import Run, figure_folder, publish, read_training_log, wer_curves, write_report
 from avsr.scoring.results import Results
 from avsr.scoring.tables import System, by_inputs
-from avsr.stages.prepare import SPLITS
+from avsr.stages.prepare_readers import SPLITS
 from avsr.stages.score_current import read_current
 from avsr.stages.score_jobs import ScoreJob, make_estimator
 from avsr.stages.train_system import run_folder
 from avsr.storage.arrays import Store
+from avsr.storage.datadir import HELDOUT
 from avsr.storage.markers import is_done, mark
 from avsr.training.folder import RunFolder
 
@@ -85,7 +86,7 @@ def results_folder(args: argparse.Namespace) -> Path:
 def notes(work_dir: Path) -> list[str]:
     """What a reader must know of the data: how many clips, how many of them were dropped, which noise."""
     data = json.loads((work_dir / "data" / "splits.json").read_text(encoding="utf-8"))
-    dropped = {name: count_dropped(work_dir, name, data[name]) for name in SPLITS}
+    dropped = {name: count_dropped(work_dir, name, data[name]) for name in (*SPLITS, HELDOUT) if name in data}
     counts = [f"{len(data[name])} {name}" + (f", of which {n} dropped" if n else "") for name, n in dropped.items()]
     where = ": see `failed.tsv` in `dump/video` and `dump/audio`" if any(dropped.values()) else ""
     made = f"Utterances: {', '.join(counts)}{where}."

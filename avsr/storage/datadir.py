@@ -21,6 +21,7 @@ from avsr.storage.atomic import write_text
 SAFE_ID = re.compile(r"[A-Za-z0-9._-]+")
 TABLES = ("text", "wav.scp", "video.scp", "segments", "utt2dur", "ctm", "spk2gender", "spk2utt", "utt2spk")
 FPS = 25  # pictures a second of every utterance
+HELDOUT = "heldout"  # a split beside train, valid and test: windows for energy errors, which no training sees
 CURE = "mend the table, or run stage 1 (prepare) again where it made it"
 
 

@@ -31,11 +31,16 @@ RECIPE_DIR=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
 if [ "$stage" = 1 ] && [ -z "$corpus_dir" ]; then _usage_error "stage 1 needs --corpus-dir, the folder of the corpus"; fi
 stage 1 prepare --corpus lrs --protocol "$protocol" --out "$work_dir/data" --corpus-dir "$corpus_dir"
 
+# windows of held-out videos for energy errors, where stage 1 has found some
+heldout=$work_dir/data/heldout
+[ -d "$heldout" ] || heldout=
+
 # mouth crops
-stage 2 crop --data "$work_dir"/data/{train,valid,test} --out "$work_dir/dump/video"
+stage 2 crop --data "$work_dir"/data/{train,valid,test} ${heldout:+"$heldout"} --out "$work_dir/dump/video"
 
 # waveforms and mel magnitudes
-stage 3 extract --data "$work_dir"/data/{train,valid,test} --video "$work_dir/dump/video" --out "$work_dir/dump/audio"
+stage 3 extract --data "$work_dir"/data/{train,valid,test} ${heldout:+"$heldout"} --video "$work_dir/dump/video" \
+  --out "$work_dir/dump/audio"
 
 # babble, and the noise lists: which track, from where, at which SNR, for every utterance
 stage 4 mix --data "$work_dir/data" --audio "$work_dir/dump/audio" --out "$work_dir/dump"

@@ -49,8 +49,17 @@ def test_what_stage_9_writes_is_called_synthetic(work):
 
 def test_no_video_stands_in_two_splits(work):
     splits = json.loads((work / "data/splits.json").read_text())
-    videos = {name: {utt.rsplit("-", 1)[0] for utt in splits[name]} for name in ("train", "valid", "test")}
-    assert not videos["train"] & videos["test"] and not videos["valid"] & videos["test"]
+    videos = {name: {utt[:11] for utt in splits[name]} for name in ("train", "valid", "test", "heldout")}
+    assert not videos["train"] & (videos["test"] | videos["heldout"]) and not videos["valid"] & videos["test"]
+
+
+def test_energy_errors_are_measured_on_windows_that_no_training_saw_too(work):
+    heldout = [row for row in read_csv(work / "results.csv") if row["test_set"].startswith("heldout")]
+    assert {row["system"] for row in heldout} == {"ae_1drn", "ae_tcn", "unprocessed", "oracle", "oracle_mask"}
+    assert {row["test_set"] for row in heldout} == {f"heldout_babble_{snr}dB" for snr in (-5, 0, 5)}
+    count = len(json.loads((work / "data/splits.json").read_text())["heldout"])
+    assert 1 <= count <= 3 and {row["total"] for row in heldout} == {str(count)}
+    assert "(AE-MSR Table 4), held-out windows (synthetic)" in (work / "RESULTS.md").read_text()
 
 
 def test_lrs2_runs_by_its_lists(root, tmp_path, frontend):
