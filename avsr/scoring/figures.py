@@ -145,18 +145,19 @@ def training_curves(curves: Mapping[str, Mapping[str, np.ndarray]], valid_label:
                     relative: bool = False) -> "Figure":
     """Training loss (left) and validation (right) of each system: name -> {"epoch", "train", "valid"} arrays.
 
-    Systems of one figure share what their validation measures. `relative` divides every curve by its first value, so
-    that losses of other units share an axis.
+    Systems of one figure share what their validation measures. `relative` divides every loss by its first value, so
+    that those of other units share an axis; what is no loss, such as an accuracy, stays as it is.
     """
     figure, axes = _figure(9.0, 3.8, 1, 2)
     for axis, column, label in zip(axes[0], ("train", "valid"), ("training loss", valid_label), strict=True):
+        divided = relative and "loss" in label
         for k, (name, curve) in enumerate(curves.items()):
             values = np.asarray(curve[column], dtype=float)
             finite = values[np.isfinite(values) & (values != 0)]
-            unit = float(finite[0]) if relative and finite.size else 1.0
+            unit = float(finite[0]) if divided and finite.size else 1.0
             axis.plot(curve["epoch"], values / unit, label=name, lw=1.6, ms=3.5, **_style(k))
         axis.set_xlabel("epoch")
-        axis.set_title(f"{label}, relative to the first" if relative else label, fontsize=10, loc="left")
+        axis.set_title(f"{label}, relative to the first" if divided else label, fontsize=10, loc="left")
         axis.grid(alpha=0.3)
         axis.locator_params(axis="x", integer=True)
     figure.legend(*axes[0, 0].get_legend_handles_labels(), fontsize=8, frameon=False, loc="outside right upper",

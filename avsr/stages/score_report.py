@@ -74,7 +74,7 @@ def made_from(args: argparse.Namespace, conf: Any, run: Run, results: Results) -
     texts = [[str(path.relative_to(runs)), path.read_text(encoding="utf-8")] for path in paths]
     printed = [path.read_text(encoding="utf-8") for path in sorted(PUBLISHED.glob("*.yaml"))]
     held = [[*key, list(by_seed)] for key, by_seed in results.scores.items()]
-    return ["results 3", args.seed, conf, run, texts, held, printed]
+    return ["results 4", args.seed, conf, run, texts, held, printed]
 
 
 def results_folder(args: argparse.Namespace) -> Path:
@@ -121,7 +121,7 @@ def _curves(args: argparse.Namespace, run: Run, results: Results, folder: Path) 
         if logs:
             name = f"training_{kind}.png"
             figures.save(figures.training_curves(logs, relative=True, valid_label=f"validation {label}"), folder / name)
-            drawn.append((name, f"Training of stage {STAGES[kind]} by epoch, relative to the first value"))
+            drawn.append((name, f"Training of stage {STAGES[kind]} by epoch"))
     return drawn
 
 

@@ -56,6 +56,13 @@ def test_decibels_have_a_floor():
     np.testing.assert_allclose(figures.decibels(np.array([1.0, 0.1, 0.0])), [0.0, -20.0, -100.0])
 
 
+def test_losses_are_drawn_relative_to_the_first_and_accuracies_as_they_are():
+    log = {"epoch": np.arange(1, 4), "train": np.array([4.0, 2.0, 1.0]), "valid": np.array([0.1, 0.4, 0.7])}
+    train, valid = figures.training_curves({"one": log}, "validation accuracy", relative=True).axes
+    np.testing.assert_allclose(train.lines[0].get_ydata(), [1.0, 0.5, 0.25])
+    np.testing.assert_allclose(valid.lines[0].get_ydata(), log["valid"])
+
+
 def test_series_differ_in_more_than_colour():
     styles = [(style["marker"], style["ls"]) for style in map(figures._style, range(12))]
     assert len(set(styles)) == 12
