@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from avsr.errors import AvsrError, UsageError
+from avsr.features.mel import STFT
 from avsr.scoring.checks import Rule, check
 from avsr.scoring.claims import Claim, claim_table, judge
 from avsr.scoring.confusions import word_tables
@@ -38,6 +39,7 @@ OWN_NOTE = ("Interference is another utterance of the same talker: no voice can 
             "what shows that the lips are used.")
 
 ENERGY_NOTE = "The paper does not say in which domain it measured."
+BINS_NOTE = "Over the STFT's 321 bins, not to be compared with errors over mel bands; `noisy`: of the mixture as it is."
 MASK_NOTE = "The best mask, min(clean / noisy, 1) in every cell, has the least error that a mask of 0 to 1 can have."
 
 
@@ -175,6 +177,9 @@ def score_tables(run: Run, results: Results, rows: Sequence[System], published: 
     def cleans(row: System) -> bool:
         return row.kind == "enhance" and row.mel_set == "mel_htk" and not _variant(row)
 
+    def cleans_bins(row: System) -> bool:
+        return row.kind == "enhance" and row.mel_set == STFT and not _variant(row)
+
     def recognises(row: System) -> bool:
         return row.kind in ("recognise", "joint") and not _variant(row)
 
@@ -196,6 +201,9 @@ def score_tables(run: Run, results: Results, rows: Sequence[System], published: 
                           ("energy_sqrt", "square roots of magnitudes, babble")):
         tables.append(make(f"Energy error %, {title}", babble_columns(SNRS_ENERGY, metric, False), cleans,
                            f"{ENERGY_NOTE} {MASK_NOTE}" if "oracle_mask" in results.systems() else ENERGY_NOTE))
+    bins = [Column(f"{snr} dB{noisy.replace('_', ' ')}", f"babble_{snr}dB", f"energy_stft{noisy}")
+            for snr in SNRS_ENERGY for noisy in ("", "_noisy")]
+    tables.append(make("Energy error %, bins of the STFT, babble", bins, cleans_bins, BINS_NOTE))
     words = [Column("top 1", "words", "top1"), Column("top 5", "words", "top5")]
     tables.append(make("Lip reading: word accuracy %", words, lambda row: row.kind == "lipread"))
     return [table for table in tables if table is not None]
