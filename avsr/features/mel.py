@@ -1,8 +1,9 @@
-"""The two mel filter banks, by name, and the way between mel bands and STFT bins.
+"""What networks hear, by name: the two mel filter banks, with the way between bands and STFT bins, and the bins.
 
 `mel_slaney`: Slaney's scale, every triangle divided by its width, as the enhancement systems use it
 (VSE and MHCA-AVCRN; they take 20 log10 with a floor). `mel_htk`: HTK's scale, triangles of height 1,
 as AE-MSR uses it (linear). Both: 80 bands from 0 to 8000 Hz on the magnitude (not the power) spectrum.
+`stft`: that spectrum's 321 bins without a bank, as the authors of AE-MSR store them.
 The papers name neither scale nor area; decision: see docs/decisions.md.
 """
 
@@ -16,11 +17,22 @@ from avsr.features.stft import BINS, HOP, stft
 MEL_SETS = ("mel_slaney", "mel_htk")
 BANDS = 80
 TOP_HZ = 8000.0
+STFT = "stft"
 LOG_FLOOR = 1e-5  # at the level of mixtures (RMS 0.05); 1e-3 would clip three quarters of real clean speech
 
 _SLANEY_STEP = 200 / 3  # Hz a mel below 1 kHz
 _SLANEY_KNEE = 1000.0
 _SLANEY_LOG = np.log(6.4) / 27  # above: 27 mels from 1 kHz to 6.4 kHz
+
+
+def ae_msr_set(mels: int) -> str:
+    """What a network of AE-MSR with so many inputs hears: all bins of the STFT, or else the bands of `mel_htk`."""
+    return STFT if mels == BINS else "mel_htk"
+
+
+def bands(mel_set: str) -> int:
+    """How many numbers a frame has."""
+    return BINS if mel_set == STFT else BANDS
 
 
 def hz_to_mel(hz: np.ndarray, mel_set: str) -> np.ndarray:
@@ -89,14 +101,16 @@ def pseudo_inverse(mel_set: str) -> np.ndarray:
 
 
 def mel_magnitude(magnitude_tf: np.ndarray, mel_set: str) -> np.ndarray:
-    """Magnitudes (T, 321) to mel magnitudes (T, 80), same float type."""
+    """Magnitudes (T, 321) to mel magnitudes (T, 80), same float type; for `stft` as they are."""
+    if mel_set == STFT:
+        return magnitude_tf
     return magnitude_tf @ _bank_as(mel_set, magnitude_tf.dtype)
 
 
 def mel(wave_n: np.ndarray, mel_set: str) -> np.ndarray:
     """Wave of 640 T samples at 16 kHz to linear mel magnitudes (4 T, 80) float32; the surplus frame is left out.
 
-    ValueError when the wave is not a whole number of pictures long.
+    `stft`: magnitudes of the bins (4 T, 321). ValueError when the wave is not a whole number of pictures long.
     """
     if len(wave_n) % SAMPLES_PER_PICTURE:
         raise ValueError(f"{len(wave_n)} samples are no whole number of pictures ({SAMPLES_PER_PICTURE} samples each)")

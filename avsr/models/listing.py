@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from avsr.config import CONF, build, merge, read_yaml
 from avsr.errors import AvsrError
+from avsr.features.mel import bands
 from avsr.models.gmac import multiply_adds
 from avsr.models.registry import build_model
 from avsr.models.systems import PRESETS, System, load_system, system_ids, training_conf
@@ -64,7 +65,7 @@ def gmac_per_second(system: System, model: nn.Module) -> float:
     """10^9 multiply-adds for a second of input."""
     frames = WORD_FRAMES if system.kind == "lipread" else round(25 * SECONDS)
     characters = round(CHARACTERS * frames / 25)
-    batch = random_batch([frames], [characters])
+    batch = random_batch([frames], [characters], heard_bands(model))
     if system.kind == "enhance":
         cost = multiply_adds(model, lambda: model.estimate(batch["noisy_mel"], _video(model, batch), batch["frames"]))
     else:
@@ -79,14 +80,19 @@ def front_end_gmac(frontend: nn.Module) -> float:
     return cost / 1e9 / (WORD_FRAMES / 25)
 
 
-def random_batch(frames: Sequence[int], characters: Sequence[int]) -> dict[str, Tensor]:
+def heard_bands(model: nn.Module) -> int:
+    """Of the sound that a network hears; of one that hears nothing the usual number."""
+    return bands(getattr(model, "mel_set", "mel_htk"))
+
+
+def random_batch(frames: Sequence[int], characters: Sequence[int], mels: int = 80) -> dict[str, Tensor]:
     """A batch as the loaders make it, of random contents."""
     batch, longest = len(frames), max(frames)
-    clean_btf = torch.rand(batch, 4 * longest, 80)
+    clean_btf = torch.rand(batch, 4 * longest, mels)
     return {
         "frames": torch.tensor(frames),
         "clean_mel": clean_btf,
-        "noisy_mel": clean_btf + torch.rand(batch, 4 * longest, 80),
+        "noisy_mel": clean_btf + torch.rand_like(clean_btf),
         "crop80": torch.randint(0, 256, (batch, longest, 80, 80), dtype=torch.uint8),
         "crop112": torch.randint(0, 256, (batch, longest, 112, 112), dtype=torch.uint8),
         "feats": torch.randn(batch, longest, 512),
@@ -127,7 +133,7 @@ def step(system: System, memory: float = MEMORY) -> str:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         model = build_model(system.model)
-        batch = random_batch(CLIPS, [6, 4])
+        batch = random_batch(CLIPS, [6, 4], heard_bands(model))
         if hasattr(model, "fit_statistics"):
             model.fit_statistics([batch])
         optimiser = torch.optim.Adam([p for p in model.parameters() if p.requires_grad], 1e-3)

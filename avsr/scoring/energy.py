@@ -1,4 +1,4 @@
-"""Energy error of mel magnitudes (AE-MSR eq. 1, Table 4)."""
+"""Energy error of magnitudes (AE-MSR eq. 1, Table 4)."""
 
 from math import nan
 
@@ -8,8 +8,8 @@ import numpy as np
 def energy_error(estimate_tf: np.ndarray, clean_tf: np.ndarray, power: float = 1.0) -> float:
     """100 * |M - M_o| / |M_o| in %, with Frobenius norms over time and bins (AE-MSR eq. 1).
 
-    Both are linear mel magnitudes (frames, bins) of the valid frames; `power` is applied to both first. NaN when the
-    clean one is all zero. Raises ValueError when the shapes differ.
+    Both are linear magnitudes (frames, bins) of the valid frames, bands of mel or bins of the STFT; `power` is applied
+    to both first. NaN when the clean one is all zero. Raises ValueError when the shapes differ.
     """
     estimate_tf, clean_tf = np.asarray(estimate_tf, np.float64), np.asarray(clean_tf, np.float64)
     if estimate_tf.shape != clean_tf.shape:
@@ -31,4 +31,16 @@ def score_magnitudes(estimate_tf: np.ndarray, clean_tf: np.ndarray) -> dict:
     }
     if np.isnan(scores["energy_linear"]):
         scores["reason"] = "energy_linear: clean speech is silent; energy_sqrt: clean speech is silent"
+    return scores
+
+
+def score_bins(estimate_tf: np.ndarray, noisy_tf: np.ndarray, clean_tf: np.ndarray) -> dict:
+    """Energy errors of one utterance over the STFT's magnitudes (frames, 321): energy_stft of the estimate and, to
+    compare it with, energy_stft_noisy of the mixture, in %; a "reason" where they are NaN."""
+    scores: dict = {
+        "energy_stft": energy_error(estimate_tf, clean_tf),
+        "energy_stft_noisy": energy_error(noisy_tf, clean_tf),
+    }
+    if np.isnan(scores["energy_stft"]):
+        scores["reason"] = "energy_stft: clean speech is silent; energy_stft_noisy: clean speech is silent"
     return scores

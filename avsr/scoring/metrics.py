@@ -31,6 +31,9 @@ METRICS = {
         Metric("si_sdr", "SI-SDR dB", "si_sdr", decimals=1),
         Metric("energy_linear", "energy error %", "energy_linear", decimals=1),
         Metric("energy_sqrt", "energy error of square roots %", "energy_sqrt", decimals=1),
+        # Of networks that hear all bins of the STFT: not to be taken for errors of 80 bands, so under other names.
+        Metric("energy_stft", "energy error of 321 bins %", "energy_stft", decimals=1),
+        Metric("energy_stft_noisy", "energy error of 321 bins %, noisy", "energy_stft_noisy", decimals=1),
         Metric("wer", "WER %", "word_errors", "words", 100.0, 1),
         Metric("cer", "CER %", "char_errors", "chars", 100.0, 1),
         Metric("wer_greedy", "WER % (greedy)", "greedy_word_errors", "words", 100.0, 1),

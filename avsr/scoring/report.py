@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from avsr.errors import AvsrError, UsageError
+from avsr.features.mel import STFT
 from avsr.scoring.checks import Rule, check
 from avsr.scoring.claims import Claim, claim_table, judge
 from avsr.scoring.confusions import word_tables
@@ -41,6 +42,7 @@ OWN_NOTE = ("Interference is another utterance of the same talker: no voice can 
 ENERGY_NOTE = "The paper does not say in which domain it measured."
 HELDOUT_NOTE = ("Windows of 2 to 6 s of videos of pretrain that no training has seen; the paper averages over 10,000 "
                 "clips, more than the test set holds.")
+BINS_NOTE = "Over the STFT's 321 bins, not to be compared with errors over mel bands; `noisy`: of the mixture as it is."
 MASK_NOTE = "The best mask, min(clean / noisy, 1) in every cell, has the least error that a mask of 0 to 1 can have."
 
 
@@ -178,6 +180,9 @@ def score_tables(run: Run, results: Results, rows: Sequence[System], published: 
     def cleans(row: System) -> bool:
         return row.kind == "enhance" and row.mel_set == "mel_htk" and not _variant(row)
 
+    def cleans_bins(row: System) -> bool:
+        return row.kind == "enhance" and row.mel_set == STFT and not _variant(row)
+
     def recognises(row: System) -> bool:
         return row.kind in ("recognise", "joint") and not _variant(row)
 
@@ -195,17 +200,27 @@ def score_tables(run: Run, results: Results, rows: Sequence[System], published: 
                           ("wer_greedy", "WER %, greedy search, babble")):
         tables.append(make(f"Recognition: {title}", babble_columns(SNRS_RECOGNITION, metric, True), recognises,
                            "A row that sees no sound (V) has one value; it stands under `clean`."))
-    note = f"{ENERGY_NOTE} {MASK_NOTE}" if "oracle_mask" in results.systems() else ENERGY_NOTE
-    for metric, title in (("energy_linear", "magnitudes, babble (AE-MSR Table 4)"),
-                          ("energy_sqrt", "square roots of magnitudes, babble")):
-        tables.append(make(f"Energy error %, {title}", babble_columns(SNRS_ENERGY, metric, False), cleans, note))
-        held_out = [replace(column, test_set=f"{HELDOUT}_{column.test_set}")
-                    for column in babble_columns(SNRS_ENERGY, metric, False)]
+    for title, columns, note in _energy_columns(results):
+        expected = cleans_bins if note is BINS_NOTE else cleans
+        tables.append(make(f"Energy error %, {title}", columns, expected, note))
+        held_out = [replace(column, test_set=f"{HELDOUT}_{column.test_set}") for column in columns]
         if {column.test_set for column in held_out} & {test_set for _, test_set in results.scores}:
-            tables.append(make(f"Energy error %, {title}, held-out windows", held_out, cleans, HELDOUT_NOTE))
+            tables.append(make(f"Energy error %, {title}, held-out windows", held_out, expected, HELDOUT_NOTE))
     words = [Column("top 1", "words", "top1"), Column("top 5", "words", "top5")]
     tables.append(make("Lip reading: word accuracy %", words, lambda row: row.kind == "lipread"))
     return [table for table in tables if table is not None]
+
+
+def _energy_columns(results: Results) -> list[tuple[str, list[Column], str]]:
+    """Title, columns and note of each table of energy errors on the test set."""
+    note = f"{ENERGY_NOTE} {MASK_NOTE}" if "oracle_mask" in results.systems() else ENERGY_NOTE
+    bins = [Column(f"{snr} dB{noisy.replace('_', ' ')}", f"babble_{snr}dB", f"energy_stft{noisy}")
+            for snr in SNRS_ENERGY for noisy in ("", "_noisy")]
+    return [
+        ("magnitudes, babble (AE-MSR Table 4)", babble_columns(SNRS_ENERGY, "energy_linear", False), note),
+        ("square roots of magnitudes, babble", babble_columns(SNRS_ENERGY, "energy_sqrt", False), note),
+        ("bins of the STFT, babble", bins, BINS_NOTE),
+    ]
 
 
 def _variant(row: System) -> bool:

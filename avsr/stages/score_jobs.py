@@ -13,11 +13,11 @@ import numpy as np
 from avsr.config import build
 from avsr.errors import AvsrError, UtteranceError
 from avsr.features.inversion import reconstruct
-from avsr.features.mel import mel
+from avsr.features.mel import STFT, mel
 from avsr.noise.sampler import ListMixer
 from avsr.scoring.confusions import FILE as WORDS_FILE
 from avsr.scoring.confusions import write_words
-from avsr.scoring.energy import score_magnitudes
+from avsr.scoring.energy import score_bins, score_magnitudes
 from avsr.scoring.results import NO_OTHER, Provenance, write_scores
 from avsr.scoring.speech import METRICS, have_pesq, score_utterance
 from avsr.scoring.words import score_label, score_transcripts, write_trn
@@ -165,7 +165,7 @@ def _on(device: str, batch: dict[str, Any]) -> dict[str, Any]:
 
 
 def _enhanced(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]:
-    """Enhancement: quality and intelligibility of the waveform, energy error of the mel magnitudes."""
+    """Enhancement: quality and intelligibility of the waveform, energy error of the magnitudes."""
     mixer = _mixer(job)
     if job.row.endswith("+shuffled") and not shuffled_partner(sorted(mixer.rows)):
         columns = ("energy_linear", "energy_sqrt") if job.in_babble else METRICS
@@ -197,6 +197,8 @@ def _enhanced_one(job: ScoreJob, mixer: ListMixer, estimator: tuple, utt: str) -
     else:
         estimate_tf = estimate(utt, noisy_tf, frames)
     if job.in_babble:
+        if mel_set == STFT:
+            return score_bins(estimate_tf, noisy_tf, clean_tf)
         return score_magnitudes(estimate_tf, clean_tf)
     wave_n = noisy_n if job.kind == "unprocessed" else reconstruct(noisy_n, estimate_tf, mel_set, job.recon)
     return score_utterance(clean_n, wave_n)
@@ -286,7 +288,7 @@ def _heard_and_seen(model: Any, mixer: ListMixer, store: Store | None, utt: str)
     if not item["frames"]:
         raise UtteranceError(f"{utt}: lasts less than a frame")
     if model.audio_input:
-        item["noisy_mel"] = mel(noisy_n, "mel_htk")
+        item["noisy_mel"] = mel(noisy_n, model.mel_set)
     if store is not None:
         item["feats"] = store.read(utt)
     return item

@@ -46,7 +46,7 @@ def attention(checkpoint: Path, mixer: ListMixer, work_dir: Path, utt: str) -> "
     row, units = read_datadir(work_dir / "data" / "test")[utt], units_of(content, str(checkpoint))
     noisy_n, _ = mixer.mixture(utt)
     frames = len(noisy_n) // 640
-    noisy_btf = torch.from_numpy(mel(noisy_n, "mel_htk"))[None] if model.audio_input else None
+    noisy_btf = torch.from_numpy(mel(noisy_n, model.mel_set))[None] if model.audio_input else None
     feats = video_store(work_dir, "test", "feats").read(utt) if model.video_input else None
     tokens = units.encode(row.text)
     with torch.inference_mode():

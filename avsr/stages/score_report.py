@@ -11,7 +11,7 @@ import numpy as np
 
 from avsr.config import CONF
 from avsr.errors import AvsrError
-from avsr.features.mel import mel
+from avsr.features.mel import STFT, mel, mel_magnitude
 from avsr.features.stft import stft
 from avsr.noise.sampler import ListMixer
 from avsr.scoring import figures
@@ -140,13 +140,13 @@ def _spectrograms(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -
     systems as waveforms against a competing talker, AE sub-networks (TCN-AE) by their mel estimates, in babble, and in
     babble on the central frames alone (AE-MSR Figure 8)."""
     drawn = []
-    for name, test_set, mel_set, title in (
-        ("spectrograms.png", FIGURE_SET, "mel_slaney", "competing talker at -5 dB"),
-        ("spectrograms_mel.png", BABBLE_SET, "mel_htk", "babble at -5 dB: mel magnitudes"),
-        (CENTRAL, BABBLE_SET, "mel_htk", "babble at -5 dB on the central 100 frames alone: mel magnitudes"),
+    for name, test_set, mel_sets, title in (
+        ("spectrograms.png", FIGURE_SET, ("mel_slaney",), "competing talker at -5 dB"),
+        ("spectrograms_mel.png", BABBLE_SET, ("mel_htk", STFT), "babble at -5 dB: mel magnitudes"),
+        (CENTRAL, BABBLE_SET, ("mel_htk", STFT), "babble at -5 dB on the central 100 frames alone: mel magnitudes"),
     ):
         mixer = _mixer(args, test_set)
-        systems = [one for one in run.systems if one.kind == "enhance" and one.mel_set == mel_set]
+        systems = [one for one in run.systems if one.kind == "enhance" and one.mel_set in mel_sets]
         systems = [one for one in systems if _finished(args, one.id)]
         if mixer is None or (not systems and test_set != FIGURE_SET):
             continue
@@ -183,6 +183,8 @@ def _panels(
         if test_set == FIGURE_SET:
             waves.append((system.name, _wave(noisy_n, estimate_tf, mel_set, conf.recon)))
         else:
+            if mel_set == STFT:  # drawn in the bands of the others
+                estimate_tf = mel_magnitude(estimate_tf, "mel_htk")
             mels.append((f"{system.name}, mel estimate", estimate_tf))
     if test_set == FIGURE_SET:
         return [(title, np.abs(stft(wave_n))) for title, wave_n in waves]

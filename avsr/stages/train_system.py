@@ -272,7 +272,8 @@ def make_task(kind: str, model: Any, described: dict, work_dir: Path, seed: int)
     from avsr.training.tasks.recognise import JointTask, RecogniseData, RecogniseTask
 
     units = trained_units(work_dir, described)
-    data = RecogniseData(work_dir, model.audio_input, model.video_input, noise, seed, flipped, units)
+    inputs = (model.audio_input, model.video_input)
+    data = RecogniseData(work_dir, *inputs, noise, seed, flipped, units, model.mel_set)
     return (JointTask if kind == "joint" else RecogniseTask)(data)
 
 

@@ -6,7 +6,9 @@ import pytest
 from avsr.features.mel import (
     BANDS,
     MEL_SETS,
+    ae_msr_set,
     band_edges,
+    bands,
     filter_bank,
     hz_to_mel,
     lift,
@@ -96,6 +98,29 @@ def test_mel_drops_the_surplus_frame_and_is_linear(name):
     reference = np.abs(stft(wave_n.astype(np.float64)))[:28] @ np.array(bank_by_loop(name)).T
     assert np.allclose(mel_tf, reference, rtol=1e-4, atol=1e-5)
     assert np.allclose(mel(2 * wave_n, name), 2 * mel_tf, rtol=1e-5)
+
+
+def test_the_bins_are_those_of_a_plain_fourier_transform():
+    """Every frame by itself: 640 samples around its middle, the edges mirrored, a periodic Hann window, no filter."""
+    wave_n = np.random.default_rng(7).standard_normal(640 * 3).astype(np.float32)
+    window_n = [math.sin(math.pi * n / 640) ** 2 for n in range(640)]
+    expected = np.zeros((12, 321))
+    for t in range(12):
+        frame_n = np.zeros(640)
+        for n in range(640):
+            place = abs(160 * t + n - 320)
+            place = place if place < 1920 else 2 * 1919 - place
+            frame_n[n] = window_n[n] * float(wave_n[place])
+        expected[t] = np.abs(np.fft.fft(frame_n)[:321])
+    found = mel(wave_n, "stft")
+    assert found.dtype == np.float32 and found.shape == (12, 321)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(mel(wave_n, "mel_htk"), found @ filter_bank("mel_htk").T, rtol=1e-4, atol=1e-5)
+
+
+def test_the_number_of_inputs_says_what_a_network_hears():
+    assert [ae_msr_set(mels) for mels in (80, 321, 40)] == ["mel_htk", "stft", "mel_htk"]  # 40 is refused: MelInput
+    assert [bands(name) for name in (*MEL_SETS, "stft")] == [80, 80, 321]
 
 
 def test_mel_of_part_of_a_picture_is_refused():

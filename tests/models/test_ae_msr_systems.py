@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from avsr.decoding.beam import beam_search, decode
 from avsr.decoding.greedy import greedy
-from avsr.models.listing import random_batch
+from avsr.models.listing import build_meta, parameters, random_batch, step
 from avsr.models.recognition.seq2seq import after_bos
 from avsr.models.registry import build_model
 from avsr.models.systems import load_system, system_ids
@@ -113,3 +113,22 @@ def test_a_beam_of_one_is_greedy(name):
         assert beam_search(model, memory, batch["frames"], beam=1) == expected
         assert decode(model, memory, batch["frames"], beam=1) == expected
     assert any(expected)
+
+
+# What 321 bins add to 80 bands in the paper's sizes: columns of the layer that hears, rows and biases of a mask's.
+ADDED = {
+    "ae_tcn": 241 * 520 + 241 * (600 + 1),
+    "ae_1drn": 241 * 1536 + 241 * (600 + 1),
+    "eg_a": 241 * 1536,
+    "tm_a": (1284 - 320) * 512,
+    "eg_va_tcn": 241 * 520 + 241 * (600 + 1) + 241 * 1536,
+}
+
+
+@pytest.mark.parametrize("name", ADDED)
+def test_networks_of_all_bins_of_the_stft_learn(name):
+    sets = ["model.enhancer.mels=321", "model.recogniser.mels=321"] if "_va_" in name else ["model.mels=321"]
+    bands, bins = (build_meta(load_system(name, "base", more)) for more in ((), sets))
+    assert parameters(bins) - parameters(bands) == ADDED[name]
+    assert (bands.mel_set, bins.mel_set) == ("mel_htk", "stft")
+    assert "loss" in step(load_system(name, "tiny", sets))  # with statistics of 321 bins; refuses what is not finite

@@ -75,8 +75,8 @@ def test_parts_that_do_not_fit_are_refused():
     with pytest.raises(UsageError, match="mel_slaney.*mel_htk"):
         Joint(other, joint.recogniser)
     other.mel_set = "mel_htk"
-    with pytest.raises(UsageError, match="the enhancer works on 40 mel bands, the recogniser on 80"):
-        Joint(Ae(AeConf(mels=40, hidden=16, stream=16, units=16, fc=16)), joint.recogniser)
+    with pytest.raises(UsageError, match="the enhancer works on 321 bands, the recogniser on 80: give both the same"):
+        Joint(Ae(AeConf(mels=321, hidden=16, stream=16, units=16, fc=16)), joint.recogniser)
     with pytest.raises(UsageError, match="needs a recogniser of sound"):
         Joint(other, EgSeq2Seq(EgConf(modality="v", conv=16, audio_fc=16, units=16, embedding=16)))
 

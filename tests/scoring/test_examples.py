@@ -50,6 +50,19 @@ def test_every_cell_is_of_its_own_utterance(tmp_path):
         ]
 
 
+def test_an_error_over_bins_is_left_out(tmp_path):
+    for name in ("eg_a", "eg_va_tcn"):
+        put(tmp_path, name, "babble_0dB", 1, "heard")
+    put_energy(tmp_path, "unprocessed", "babble_0dB", 60.0)
+    put_energy(tmp_path, "ae_tcn", "babble_0dB", 30.0)
+    before = example_table(tmp_path, Results.read(tmp_path, "mini", "tiny"), [VA, A])
+    rows = {utt: {"energy_stft": 30.0, "energy_stft_noisy": 60.0} for utt in UTTS}
+    write_scores(tmp_path / "ae_tcn/seed0/babble_0dB/scores.tsv", rows, ORIGIN)
+    after = example_table(tmp_path, Results.read(tmp_path, "mini", "tiny"), [VA, A])
+    assert after.rows[:2] == before.rows[:2] and after.rows[2] == [*before.rows[2][:3], "–", before.rows[2][4]]
+    assert after.notes[0].startswith(before.notes[0]) and "321 bins it is left out" in after.notes[0]
+
+
 def test_only_utterances_with_words_and_conditions_that_were_scored(tmp_path):
     put(tmp_path, "eg_a", "babble_0dB", 1, "heard")
     rows = {utt: {"reason": "wer: the reference is empty"} if utt != "s4-x" else {"words": 2, "word_errors": 1}

@@ -250,6 +250,25 @@ def test_the_best_mask_stands_in_the_table_of_energy_errors_alone(tmp_path):
     assert "Best mask" not in text.split("### Energy error")[0]
 
 
+def test_errors_over_bins_stand_in_a_table_of_their_own(tmp_path):
+    bins = System("ae_bins", "TCN-AE, 321 bins", "enhance", "stft")
+    for name, error in (("unprocessed", 90.0), ("ae_tcn", 50.0)):
+        put(tmp_path, name, "babble_0dB", {"u1": {"energy_linear": error, "energy_sqrt": error}})
+    write_report(tmp_path, run(systems=(CRN, TCN)))
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "bins of the STFT" not in text
+    put(tmp_path, "ae_bins", "babble_0dB", {"u1": {"energy_stft": 40.0, "energy_stft_noisy": 80.0}})
+    write_report(tmp_path, run(systems=(CRN, TCN, bins)))
+    bands, over_bins = (
+        (tmp_path / "RESULTS.md").read_text().split(f"### Energy error %, {title}")[1].split("###")[0]
+        for title in ("magnitudes", "bins of the STFT")
+    )
+    assert "321 bins" not in bands and bands in text
+    assert "| TCN-AE, 321 bins | – | – | 40.0 | 80.0 | – | – |" in over_bins
+    assert "| System | -5 dB | -5 dB noisy | 0 dB | 0 dB noisy | 5 dB | 5 dB noisy |" in over_bins
+    assert "Unprocessed" not in over_bins and "not to be compared with errors over mel bands" in over_bins
+
+
 def test_claims_are_printed_where_they_are_asked_for(tmp_path):
     full_run(tmp_path)
     assert "### Claims" not in (tmp_path / "RESULTS.md").read_text()

@@ -5,7 +5,7 @@ import random
 import numpy as np
 import pytest
 
-from avsr.scoring.energy import energy_error, score_magnitudes
+from avsr.scoring.energy import energy_error, score_bins, score_magnitudes
 from avsr.scoring.words import count_errors, score_label, score_transcripts, write_trn
 
 
@@ -88,3 +88,12 @@ def test_energy_error_of_silence_is_counted_and_of_other_shapes_refused():
     assert np.isnan(scores["energy_linear"]) and np.isnan(scores["energy_sqrt"]) and "silent" in scores["reason"]
     with pytest.raises(ValueError, match="shape"):
         energy_error(np.ones((3, 80)), np.ones((4, 80)))
+
+
+def test_energy_errors_over_bins_have_names_of_their_own_and_those_of_the_mixture_beside():
+    rng = np.random.default_rng(1)
+    clean, noisy, estimate = (rng.random((12, 321)) for _ in range(3))
+    scores = score_bins(estimate, noisy, clean)
+    assert scores == {"energy_stft": energy_error(estimate, clean), "energy_stft_noisy": energy_error(noisy, clean)}
+    silent = score_bins(estimate, noisy, np.zeros_like(clean))
+    assert all(np.isnan(silent[name]) for name in scores) and silent["reason"].count("silent") == 2

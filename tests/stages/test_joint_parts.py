@@ -48,9 +48,18 @@ def test_an_enhancer_of_the_other_mel_set_is_refused(work):
         plan(system, CONF, work, 0, "cpu", [])
 
 
-def test_other_mel_bands_are_refused(work):
-    with pytest.raises(UsageError, match="system eg_va_tcn: the enhancer works on 80 mel bands, the recogniser on 40"):
-        planned(work, {"recogniser": {"mels": 40}})
+@pytest.mark.parametrize("mels", [40, 321])
+def test_other_mel_bands_are_refused(work, mels):
+    said = f"system eg_va_tcn: the enhancer works on 80 bands, the recogniser on {mels}: give both the same model.mels"
+    with pytest.raises(UsageError) as error:
+        planned(work, {"recogniser": {"mels": mels}})
+    assert str(error.value) == said
+
+
+def test_parts_that_both_hear_all_bins_are_taken(work):
+    for name, file in (("ae_tcn", "best.pt"), ("eg_a", "best-sentences.pt")):
+        trained(work, name, file, mels=321)
+    assert planned(work, {"enhancer": {"mels": 321}, "recogniser": {"mels": 321}}) is not None
 
 
 @pytest.mark.parametrize(

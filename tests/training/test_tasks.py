@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from avsr.errors import AvsrError, UsageError
-from avsr.features.mel import mel
+from avsr.features.mel import filter_bank, mel
 from avsr.models.enhancement.ae import Ae, AeConf
 from avsr.noise.babble import make_groups
 from avsr.noise.lists import NoiseConf, Row, write_list
@@ -229,6 +229,16 @@ def test_whole_sentences_and_clean_sound(work):
     np.testing.assert_allclose(
         item["noisy_mel"], mel((wave * level).astype(np.float32), "mel_htk"), rtol=1e-3, atol=1e-5
     )
+
+
+def test_a_recogniser_hears_the_set_that_its_network_asks_for(work):
+    heard = []
+    for named in ({}, {"mel_set": "stft"}):
+        data = RecogniseData(work, True, None, NoiseConf(p_speech=0.0), 0, **named)
+        examples = RecogniseExamples(data, "train", 0, RecogniseOptions())
+        heard.append(examples[examples.ids.index("s1-b")]["noisy_mel"])
+    assert [one.shape for one in heard] == [(100, 80), (100, 321)]
+    np.testing.assert_allclose(heard[0], heard[1] @ filter_bank("mel_htk").T, rtol=1e-3, atol=1e-5)
 
 
 def test_overriding_one_key_of_the_noise_keeps_the_others():

@@ -12,6 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from avsr.features.mel import ae_msr_set
 from avsr.layers.eleatt_gru import Cell, EleAttGRU
 from avsr.layers.masking import valid_mask
 from avsr.layers.mel_input import FLOOR, MelInput, Transform
@@ -23,7 +24,7 @@ class AeConf:
     """The defaults are the paper's TCN-AE; its 1DRN-AE has streams 1drn and hidden 1536."""
 
     streams: Literal["1drn", "tcn"] = "tcn"  # 1-D residual networks, or temporal convolutional networks
-    mels: int = 80
+    mels: int = 80  # bands of mel_htk; 321: the bins of the STFT as they are, which the authors' files hold
     video: int = 512  # width of the lip features
     hidden: int = 520  # channels of the streams
     stream: int = 256  # width of each stream's output
@@ -39,14 +40,18 @@ class AeConf:
 
 
 class Ae(nn.Module):
-    """Mel magnitudes are linear and non-negative everywhere; only the networks' input passes the transform."""
+    """Mel magnitudes are linear and non-negative everywhere; only the networks' input passes the transform.
+
+    With 321 `mels` they are magnitudes of the STFT's bins.
+    """
 
     Conf = AeConf
-    mel_set, video_input, frame_multiple = "mel_htk", "feats", 1
+    video_input, frame_multiple = "feats", 1
 
     def __init__(self, conf: AeConf):
         super().__init__()
         self.conf = conf
+        self.mel_set = ae_msr_set(conf.mels)
         self.mel_input = MelInput(conf.mels, conf.input_transform)
         widths = (conf.hidden, conf.stream)
         if conf.streams == "tcn":

@@ -12,22 +12,23 @@ class Joint(nn.Module):
     """Has the interface of a recogniser whose mel input is noisy. The enhancer stays in evaluation mode, without
     gradients; only the recogniser is trained.
 
-    UsageError when the two disagree on mel set or bands, or the enhancer needs other video than lip features.
+    UsageError when the two disagree on bands or mel set, or the enhancer needs other video than lip features.
     """
 
     audio_input, video_input = True, "feats"
 
     def __init__(self, enhancer: nn.Module, recogniser: nn.Module):
         super().__init__()
+        bands = getattr(enhancer.conf, "mels", recogniser.conf.mels)  # AVSE systems have no such key, but another set
+        if bands != recogniser.conf.mels:
+            raise UsageError(
+                f"the enhancer works on {bands} bands, the recogniser on {recogniser.conf.mels}: "
+                "give both the same model.mels"
+            )
         if enhancer.mel_set != recogniser.mel_set:
             raise UsageError(
                 f"the enhancer works on {enhancer.mel_set}, the recogniser on {recogniser.mel_set}: "
                 "choose an enhancer of the recogniser's mel set"
-            )
-        if enhancer.conf.mels != recogniser.conf.mels:
-            raise UsageError(
-                f"the enhancer works on {enhancer.conf.mels} mel bands, the recogniser on {recogniser.conf.mels}: "
-                "give both the same model.mels"
             )
         if not recogniser.audio_input or enhancer.video_input not in (None, "feats"):
             raise UsageError("a joint system needs a recogniser of sound and an enhancer that takes lip features")

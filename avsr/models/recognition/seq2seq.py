@@ -11,6 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from avsr.features.mel import ae_msr_set
 from avsr.layers.masking import valid_mask
 from avsr.layers.mel_input import MelInput, Transform
 from avsr.text import BOS, PAD
@@ -21,7 +22,7 @@ class Seq2SeqConf:
     """Options of every recogniser."""
 
     modality: Literal["a", "v", "av"] = "av"
-    mels: int = 80
+    mels: int = 80  # bands of mel_htk; 321: the bins of the STFT as they are
     video: int = 512  # width of the lip features
     classes: int = 41
     dropout: float = 0.1
@@ -35,15 +36,14 @@ class Seq2SeqConf:
 class Seq2Seq(nn.Module):
     """Recogniser interface: loss, encode, start, step, select, attention, fit_statistics, start_from.
 
-    Mel magnitudes are linear. A subclass encodes (`encode`), writes step by step (`start`, `step`, `select`), and gives
-    all steps of a known text at once (`logits`).
+    Mel magnitudes are linear; with 321 `mels` they are magnitudes of the STFT's bins. A subclass encodes (`encode`),
+    writes step by step (`start`, `step`, `select`), and gives all steps of a known text at once (`logits`).
     """
-
-    mel_set = "mel_htk"
 
     def __init__(self, conf: Seq2SeqConf):
         super().__init__()
         self.conf = conf
+        self.mel_set = ae_msr_set(conf.mels)
         self.audio_input = "a" in conf.modality
         self.video_input = "feats" if "v" in conf.modality else None
         if self.audio_input:

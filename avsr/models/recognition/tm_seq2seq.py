@@ -1,8 +1,8 @@
 """TM-seq2seq: the Transformer recogniser that AE-MSR compares with (Afouras et al. 2018; Xu et al. 2020, Tables 2, 3).
 
 An encoder for each modality at the video's frame rate; a decoder whose layers attend to each of them and join them.
-Where Afouras et al. feed a 321-bin spectrogram, every recogniser of AE-MSR hears the same mel magnitude: four frames
-of it make one of the encoder's.
+Where Afouras et al. feed a 321-bin spectrogram (here `mels: 321`), every recogniser of AE-MSR hears the same mel
+magnitude: four frames of it make one of the encoder's.
 Legend: b utterance, t video frames, f mel bins, d width, k modality, l output step, n hypotheses (b * j, those of an
 utterance together), h heads, c width of a head, v classes, i layer.
 """

@@ -21,7 +21,6 @@ from avsr.training.task import Task
 from avsr.training.tasks.batch import pad_batch
 from avsr.training.tasks.enhance import seen_video, statistics_batches
 
-MEL_SET = "mel_htk"
 DECODED = 100  # validation utterances, at most, that are decoded at the end of a phase
 BATCH = 16  # of them side by side
 
@@ -37,6 +36,7 @@ class RecogniseData:
     seed: int
     flipped: bool = False  # in training, features of the mirrored clip stand for half of those of the clip
     units: Characters = Characters()  # what is written
+    mel_set: str = "mel_htk"
 
 
 class RecogniseExamples:
@@ -103,7 +103,7 @@ class RecogniseExamples:
         item = {"utts": utt, "frames": end - first, "tokens": np.array(tokens), "token_lengths": len(tokens)}
         if self.data.audio:
             mixture = self.mixer.mixture(utt) if self.epoch is None else self.mixer.mixture(utt, self.epoch)
-            item["noisy_mel"] = mel(mixture[0][640 * first : 640 * end], MEL_SET)
+            item["noisy_mel"] = mel(mixture[0][640 * first : 640 * end], self.data.mel_set)
         if self.video is not None:
             item["feats"] = self.video.read(utt)[first:end]
         return item
