@@ -1,7 +1,9 @@
 """python -m avsr.media.convert_pickles IN OUT: other people's pickles of landmarks or mouth pictures to npz files.
 
-Every IN/**/<name>.pkl becomes OUT/<utterance>.npz, folders joined with '-': IN/s1/bbaf2n.pkl is OUT/s1-bbaf2n.npz. A
-pickle holds, for one clip, an array or a list with an entry a picture, at 25 pictures a second:
+Every IN/**/<name>.pkl becomes OUT/<utterance>.npz, folders joined with '-': IN/s1/bbaf2n.pkl is OUT/s1-bbaf2n.npz. With
+--data the tables of stage 1 say which utterances those are: the ones whose video has the same end of its path, so that
+IN/ABOUT/train/ABOUT_00001.pkl goes with .../ABOUT/train/ABOUT_00001.mp4; of a long clip that was cut, each part becomes
+a file. A pickle holds, for one clip, an array or a list with an entry a picture, at 25 pictures a second:
   landmarks       (68, 2) or, of the mouth alone, (20, 2) in px (x, y); None where the face was lost
   mouth pictures  (H, W) uint8 grey
 or a dict of it, of which --key names the one to take. OUT is then crop.detect.folder, with crop.detect.backend npz for
@@ -10,6 +12,7 @@ landmarks, crops for mouth pictures. Nothing in a pickle is run: what is no plai
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,22 +20,49 @@ import numpy as np
 
 from avsr.errors import AvsrError
 from avsr.storage.atomic import atomic_path
-from avsr.storage.datadir import check_id
+from avsr.storage.datadir import Utterance, check_id, read_datadir
 from avsr.storage.pickled_arrays import read_pickle
 
 SUFFIXES = (".pkl", ".pickle")
 LANDMARKS = ((68, 2), (20, 2))
 
 
-def convert(path: Path, out: Path, key: str | None = None) -> str:
-    """Writes one pickle as an npz file; returns what it holds: landmarks or crops. Raises AvsrError with one line."""
+Pictures = tuple[int, int] | None  # the first of an utterance and the one after its last; None: all
+
+
+def convert(path: Path, outs: Mapping[Path, Pictures], key: str | None = None) -> str:
+    """Writes one pickle as npz files, each with its pictures; returns what it holds: landmarks or crops. Raises
+    AvsrError with one line."""
     try:
         name, array = understand(read_pickle(path), key)
     except _Unclear as error:
         raise AvsrError(f"{path}: {error}") from None
-    with atomic_path(out) as temporary:
-        np.savez(temporary, **{name: array})
+    for out, pictures in outs.items():
+        if pictures and len(array) < pictures[1]:
+            raise AvsrError(f"{path}: holds {len(array)} pictures, {out.stem} ends with {pictures[1]}; make it again")
+        with atomic_path(out) as temporary:
+            np.savez(temporary, **{name: array[slice(*pictures)] if pictures else array})
     return name
+
+
+class Tables:
+    """Which utterances of data directories a pickle belongs to."""
+
+    def __init__(self, folders: Sequence[Path]):
+        self.rows = [row for folder in folders for row in read_datadir(folder).values() if row.video]
+        self.by_end: dict[int, dict[tuple[str, ...], list[Utterance]]] = {}  # length of an end of a path -> end -> rows
+
+    def utterances(self, path: Path, parts: tuple[str, ...]) -> dict[str, Pictures]:
+        """Ids and pictures of those whose video's path ends with `parts`. Raises AvsrError: none, or of two videos."""
+        if len(parts) not in self.by_end:
+            ends = self.by_end[len(parts)] = {}
+            for row in self.rows:
+                ends.setdefault(row.video.with_suffix("").parts[-len(parts) :], []).append(row)
+        found = self.by_end[len(parts)].get(parts, [])
+        if len({row.video for row in found}) != 1:
+            what = f"{found[0].video} and others end so" if found else "no video of --data ends so"
+            raise AvsrError(f"{path}: {what}; give IN the folders of the corpus that tell clips apart")
+        return {row.id: row.pictures for row in found}
 
 
 class _Unclear(Exception):
@@ -94,25 +124,35 @@ def main(argv: list[str] | None = None) -> int:
     )
     parser.add_argument("pickles", metavar="IN", type=Path, help="folder of .pkl or .pickle files")
     parser.add_argument("out", metavar="OUT", type=Path, help="folder for the npz files")
+    parser.add_argument("--data", type=Path, nargs="+", help="data directories, W/data/train W/data/valid W/data/test")
     parser.add_argument("--key", help="of a dict, in the file or for each picture: the value that is meant")
     args = parser.parse_args(argv)
     paths = sorted(path for path in args.pickles.rglob("*") if path.suffix in SUFFIXES and path.is_file())
     if not paths:
         print(f"convert_pickles: {args.pickles}: holds no {' or '.join(SUFFIXES)} file; see --help", file=sys.stderr)
         return 2
+    try:
+        tables = Tables(args.data) if args.data else None
+    except AvsrError as error:
+        print(f"convert_pickles: {error}", file=sys.stderr)
+        return 1
     made: dict[str, Path] = {}
+    failed = 0
     for path in paths:
-        utt = "-".join(path.relative_to(args.pickles).with_suffix("").parts)
+        parts = path.relative_to(args.pickles).with_suffix("").parts
         try:
-            check_id(utt, where=f"{path}: ")
-            if utt in made:
-                raise AvsrError(f"{path}: {made[utt]} is named {utt} too; rename one")
-            convert(path, args.out / f"{utt}.npz", args.key)
-            made[utt] = path
+            utts = tables.utterances(path, parts) if tables else {"-".join(parts): None}
+            for utt in utts:
+                check_id(utt, where=f"{path}: ")
+                if utt in made:
+                    raise AvsrError(f"{path}: {made[utt]} is named {utt} too; rename one")
+            convert(path, {args.out / f"{utt}.npz": pictures for utt, pictures in utts.items()}, args.key)
+            made |= dict.fromkeys(utts, path)
         except AvsrError as error:
             print(f"convert_pickles: {error}", file=sys.stderr)
-    print(f"{args.out}: {len(made)} ok, {len(paths) - len(made)} failed")
-    return 0 if len(made) == len(paths) else 1
+            failed += 1
+    print(f"{args.out}: {len(made)} ok, {failed} failed")
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import pytest
 from avsr.media.convert_pickles import main
 from avsr.media.crops import read_crops
 from avsr.media.landmarks import read_npz
+from avsr.storage.datadir import Utterance, write_datadir
 
 POINTS = np.random.default_rng(0).normal(100, 20, (20, 68, 2))
 MOUTHS = np.random.default_rng(1).integers(0, 256, (12, 96, 88), np.uint8)
@@ -106,3 +107,39 @@ def test_the_same_bytes_again_and_a_folder_without_pickles(tmp_path, capsys):
     capsys.readouterr()
     assert main([str(tmp_path / "one"), str(tmp_path / "out")]) == 2
     assert "holds no .pkl or .pickle file" in capsys.readouterr().err
+
+
+def words_and_parts(folder):
+    """A clip of LRW, and two parts of a long one of LRS3."""
+    word, talk = folder / "lipread_mp4/ABOUT/train/ABOUT_00001.mp4", folder / "pretrain/vid/00001.mp4"
+    rows = [Utterance("ABOUT_train_00001", "ABOUT_train_00001", "ABOUT", word, None, 0.48)]
+    parts = ((0.0, 0.2), (0.24, 0.44))
+    rows += [Utterance(f"vid-p00001-0{k}", "vid", "A", talk, None, 0.2, part=part) for k, part in enumerate(parts)]
+    write_datadir(folder / "data", rows)
+    return folder / "data"
+
+
+def test_with_tables_files_are_named_as_their_utterances_and_parts_are_cut(tmp_path, capsys):
+    contents = {"ABOUT/train/ABOUT_00001.pkl": MOUTHS, "vid/00001.pkl": MOUTHS}
+    folder, data = write(tmp_path / "in", contents), words_and_parts(tmp_path)
+    assert main([str(folder), str(tmp_path / "out"), "--data", str(data)]) == 0
+    assert capsys.readouterr().out == f"{tmp_path}/out: 3 ok, 0 failed\n"
+    found = {path.stem: np.load(path)["crops"] for path in (tmp_path / "out").iterdir()}
+    assert sorted(found) == ["ABOUT_train_00001", "vid-p00001-00", "vid-p00001-01"]
+    for name, (first, end) in zip(sorted(found), ((0, 12), (0, 5), (6, 11)), strict=True):
+        assert np.array_equal(found[name], MOUTHS[first:end])
+
+
+def test_with_tables_what_belongs_to_no_clip_or_is_too_short_is_refused(tmp_path, capsys):
+    contents = {"train/ABOUT_00002.pkl": MOUTHS, "vid/00001.pkl": MOUTHS[:10]}
+    folder, data = write(tmp_path / "in", contents), words_and_parts(tmp_path)
+    assert main([str(folder), str(tmp_path / "out"), "--data", str(data)]) == 1
+    said = capsys.readouterr()
+    assert said.out == f"{tmp_path}/out: 0 ok, 2 failed\n"
+    assert "ABOUT_00002.pkl: no video of --data ends so" in said.err
+    assert "holds 10 pictures, vid-p00001-01 ends with 11" in said.err
+    (two := tmp_path / "two").mkdir()
+    same = [Utterance(f"{name}-00001", name, "A", tmp_path / name / "vid/00001.mp4", None, 0.48) for name in "ab"]
+    write_datadir(two, same)
+    assert main([str(folder), str(tmp_path / "out"), "--data", str(two)]) == 1
+    assert "a/vid/00001.mp4 and others end so" in capsys.readouterr().err
