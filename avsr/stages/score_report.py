@@ -91,7 +91,7 @@ def notes(work_dir: Path) -> list[str]:
     where = ": see `failed.tsv` in `dump/video` and `dump/audio`" if any(dropped.values()) else ""
     made = f"Utterances: {', '.join(counts)}{where}."
     noises = work_dir / "data" / "noise_splits.json"
-    if not noises.exists():  # lip reading alone
+    if not noises.exists() or not any((work_dir / "data" / "test_noisy").glob("natural_*.jsonl")):
         return [made]
     noise = json.loads(noises.read_text(encoding="utf-8"))["noise"]
     kind = "generated (synthetic) noise" if noise == "synthetic" else "recorded noise"
