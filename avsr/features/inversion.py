@@ -9,7 +9,7 @@ away. Decision: see docs/decisions.md; use one for all systems of a table.
 
 import numpy as np
 
-from avsr.features.mel import lift, mel_magnitude, pseudo_inverse
+from avsr.features.mel import lift, mel_magnitude, pseudo_inverse, window
 from avsr.features.stft import HOP, istft, stft
 from avsr.rng import rng
 
@@ -23,6 +23,7 @@ def reconstruct(
 ) -> np.ndarray:
     """Mixture (640 T,) and estimated clean mel magnitudes (4 T, 80) in `mel_set` to a wave (640 T,) float32.
 
+    Of a set without a filter bank they are magnitudes of its STFT's bins (4 T, bins), which need no inversion.
     Both at the mixture's level. `gain_cap` bounds the band gains of `gain`: 1 cannot amplify.
     ValueError for an unknown `recon` or frames that do not fit the mixture.
     """
@@ -30,7 +31,7 @@ def reconstruct(
         raise ValueError(f"no reconstruction {recon!r}; there are {', '.join(RECONSTRUCTIONS)}")
     if len(noisy_n) != HOP * len(estimate_tf):
         raise ValueError(f"{len(estimate_tf)} mel frames do not fit {len(noisy_n)} samples ({HOP} a frame)")
-    spectrum_tf = stft(noisy_n.astype(np.float64))
+    spectrum_tf = stft(noisy_n.astype(np.float64), window(mel_set))
     noisy_tf = np.abs(spectrum_tf)
     estimate_tf = np.asarray(estimate_tf, dtype=np.float64)
     if recon == "gain":
@@ -45,7 +46,7 @@ def reconstruct(
 
 
 def _bin_gains(noisy_tf: np.ndarray, estimate_tf: np.ndarray, mel_set: str, gain_cap: float) -> np.ndarray:
-    """(4 T + 1, 321) gains of the mixture's bins; the surplus frame repeats the last gain."""
+    """(4 T + 1, bins) gains of the mixture's bins; the surplus frame repeats the last gain."""
     noisy_mel_tf = mel_magnitude(noisy_tf[:-1], mel_set)
     gain_tf = np.clip(estimate_tf / np.maximum(noisy_mel_tf, _TINY), 0, gain_cap)
     gain_tf = np.append(gain_tf, gain_tf[-1:], axis=0)
@@ -61,7 +62,7 @@ def griffin_lim(magnitude_tf: np.ndarray, samples: int, iterations: int = GRIFFI
     phase_tf = np.exp(1j * start)
     before_tf = np.zeros_like(phase_tf)
     for _ in range(iterations):
-        again_tf = stft(istft(magnitude_tf * phase_tf, samples))
+        again_tf = stft(istft(magnitude_tf * phase_tf, samples), 2 * (magnitude_tf.shape[1] - 1))
         phase_tf = _phase(again_tf + 0.99 * (again_tf - before_tf))
         before_tf = again_tf
     return _wave(magnitude_tf * phase_tf, samples)

@@ -3,7 +3,8 @@
 `mel_slaney`: Slaney's scale, every triangle divided by its width, as the enhancement systems use it
 (VSE and MHCA-AVCRN; they take 20 log10 with a floor). `mel_htk`: HTK's scale, triangles of height 1,
 as AE-MSR uses it (linear). Both: 80 bands from 0 to 8000 Hz on the magnitude (not the power) spectrum.
-`stft`: that spectrum's 321 bins without a bank, as the authors of AE-MSR store them.
+`stft`: that spectrum's 321 bins without a bank, as the authors of AE-MSR store them; `stft161`: the 161 bins of windows
+of 20 ms (AV(SE)² as published).
 The papers name neither scale nor area; decision: see docs/decisions.md.
 """
 
@@ -12,12 +13,14 @@ from functools import cache
 import numpy as np
 
 from avsr.features.frames import FRAMES_PER_PICTURE, SAMPLE_RATE, SAMPLES_PER_PICTURE
-from avsr.features.stft import BINS, HOP, stft
+from avsr.features.stft import BINS, HOP, WINDOW, stft
 
 MEL_SETS = ("mel_slaney", "mel_htk")
 BANDS = 80
 TOP_HZ = 8000.0
-STFT = "stft"
+STFT, STFT_20MS = "stft", "stft161"
+WINDOWS = {STFT_20MS: 320}  # samples of the STFT behind a set; of all others 640
+AVSE_SETS = ("mel_slaney", STFT_20MS)  # of the systems of the enhancement tables
 LOG_FLOOR = 1e-5  # at the level of mixtures (RMS 0.05); 1e-3 would clip three quarters of real clean speech
 
 _SLANEY_STEP = 200 / 3  # Hz a mel below 1 kHz
@@ -30,9 +33,14 @@ def ae_msr_set(mels: int) -> str:
     return STFT if mels == BINS else "mel_htk"
 
 
+def window(mel_set: str) -> int:
+    """Samples of the STFT's window."""
+    return WINDOWS.get(mel_set, WINDOW)
+
+
 def bands(mel_set: str) -> int:
     """How many numbers a frame has."""
-    return BINS if mel_set == STFT else BANDS
+    return window(mel_set) // 2 + 1 if mel_set in (STFT, STFT_20MS) else BANDS
 
 
 def hz_to_mel(hz: np.ndarray, mel_set: str) -> np.ndarray:
@@ -87,8 +95,10 @@ def lift(mel_set: str) -> np.ndarray:
     """(321, 80) float64: spreads band gains over bins; every row sums to one, so equal gains stay equal. Read-only.
 
     Row k holds the triangles' heights at bin k over their sum; bins 0 and 320, which no triangle covers,
-    copy the nearest band.
+    copy the nearest band. Of a set without a bank it is the identity.
     """
+    if mel_set in (STFT, STFT_20MS):
+        return _frozen(np.eye(bands(mel_set)))
     heights = triangles(mel_set).T.copy()
     heights[0, 0] = heights[-1, -1] = 1
     return _frozen(heights / heights.sum(axis=1, keepdims=True))
@@ -96,13 +106,16 @@ def lift(mel_set: str) -> np.ndarray:
 
 @cache
 def pseudo_inverse(mel_set: str) -> np.ndarray:
-    """(321, 80) float64: Moore-Penrose inverse of the filter bank, as VSE's way back to bins. Read-only."""
+    """(321, 80) float64: Moore-Penrose inverse of the filter bank, as VSE's way back to bins; without a bank the
+    identity. Read-only."""
+    if mel_set in (STFT, STFT_20MS):
+        return lift(mel_set)
     return _frozen(np.linalg.pinv(filter_bank(mel_set)))
 
 
 def mel_magnitude(magnitude_tf: np.ndarray, mel_set: str) -> np.ndarray:
-    """Magnitudes (T, 321) to mel magnitudes (T, 80), same float type; for `stft` as they are."""
-    if mel_set == STFT:
+    """Magnitudes (T, 321) to mel magnitudes (T, 80), same float type; without a bank as they are."""
+    if mel_set in (STFT, STFT_20MS):
         return magnitude_tf
     return magnitude_tf @ _bank_as(mel_set, magnitude_tf.dtype)
 
@@ -110,13 +123,14 @@ def mel_magnitude(magnitude_tf: np.ndarray, mel_set: str) -> np.ndarray:
 def mel(wave_n: np.ndarray, mel_set: str) -> np.ndarray:
     """Wave of 640 T samples at 16 kHz to linear mel magnitudes (4 T, 80) float32; the surplus frame is left out.
 
-    `stft`: magnitudes of the bins (4 T, 321). ValueError when the wave is not a whole number of pictures long.
+    `stft`, `stft161`: magnitudes of the bins (4 T, 321 or 161). ValueError when the wave is not a whole number of
+    pictures long.
     """
     if len(wave_n) % SAMPLES_PER_PICTURE:
         raise ValueError(f"{len(wave_n)} samples are no whole number of pictures ({SAMPLES_PER_PICTURE} samples each)")
     frames = len(wave_n) // HOP
     assert frames % FRAMES_PER_PICTURE == 0
-    return mel_magnitude(np.abs(stft(wave_n.astype(np.float32))[:frames]), mel_set)
+    return mel_magnitude(np.abs(stft(wave_n.astype(np.float32), window(mel_set))[:frames]), mel_set)
 
 
 def to_decibel(mel_tf: np.ndarray, floor: float = LOG_FLOOR) -> np.ndarray:

@@ -44,7 +44,10 @@ class ConvBlock(nn.Module):
 
 
 class DeconvBlock(nn.Module):
-    """Transposed 3x3 convolution to `stride` times the size; batch norm and ELU unless `last` (then linear)."""
+    """Transposed 3x3 convolution to `stride` times the size; batch norm and ELU unless `last` (then linear).
+
+    `forward` may be told the size (f, t) of its output: a strided convolution rounds up, so that two sizes lead to one.
+    """
 
     def __init__(self, c_in: int, c_out: int, stride: tuple[int, int], last: bool = False):
         super().__init__()
@@ -52,8 +55,8 @@ class DeconvBlock(nn.Module):
         self.conv = nn.ConvTranspose2d(c_in, c_out, 3, stride, padding=1, output_padding=output_padding)
         self.norm = None if last else MaskedBatchNorm2d(c_out)
 
-    def forward(self, x_ncft: Tensor, mask_nt: Tensor | None = None) -> Tensor:
-        y_ncft = self.conv(x_ncft)
+    def forward(self, x_ncft: Tensor, mask_nt: Tensor | None = None, size: tuple[int, int] | None = None) -> Tensor:
+        y_ncft = self.conv(x_ncft, size)
         if self.norm is None:
             return y_ncft
         return keep_valid(nn.functional.elu(self.norm(y_ncft, mask_nt)), mask_nt)

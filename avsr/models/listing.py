@@ -23,8 +23,8 @@ CLIPS = (11, 7)  # video frames of the two clips of a step
 MEMORY = 4.0  # GB that a step may need, unless said otherwise
 ADAM = 16  # bytes for each weight that learns: itself, its gradient, two moments; 4 for one that does not
 # Bytes that a step keeps for the way back, for each video frame: 26 MB were measured for C3D-P3D50 (AE-MSR: 25), 19 for
-# MT, at most 4 for networks that do not read lips from pictures of 112 px.
-KEPT = {"lipread": 30e6, "enhance": 5e6, "recognise": 5e6, "joint": 5e6}
+# MT, 9 for VSE on pictures of 128 px, at most 4 for the others.
+KEPT = {"lipread": 30e6, "enhance": 9e6, "recognise": 5e6, "joint": 5e6}
 COLUMNS = ("id", "printed name", "preset", "parameters", "GMAC/s", "row of the paper")
 # What a wrong configuration or network can raise; the check goes on to the next.
 BROKEN = (AvsrError, ArithmeticError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError)
@@ -95,6 +95,7 @@ def random_batch(frames: Sequence[int], characters: Sequence[int], mels: int = 8
         "noisy_mel": clean_btf + torch.rand_like(clean_btf),
         "crop80": torch.randint(0, 256, (batch, longest, 80, 80), dtype=torch.uint8),
         "crop112": torch.randint(0, 256, (batch, longest, 112, 112), dtype=torch.uint8),
+        "crop128": torch.randint(0, 256, (batch, longest, 128, 128), dtype=torch.uint8),
         "feats": torch.randn(batch, longest, 512),
         "tokens": torch.randint(3, 30, (batch, max(characters))),
         "token_lengths": torch.tensor(characters),

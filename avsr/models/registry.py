@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 TYPES = {
     "audio_only_crn": "avsr.models.enhancement.audio_only_crn:AudioOnlyCRN",
     "mhca_avcrn": "avsr.models.enhancement.mhca_avcrn:MHCAAVCRN",
+    "vse": "avsr.models.enhancement.vse:VSE",
+    "av_se2": "avsr.models.enhancement.av_se2:AVSE2",
     "ae": "avsr.models.enhancement.ae:Ae",
     "p3d50": "avsr.models.lipreading.word_classifier:P3D50Words",
     "resnet34": "avsr.models.lipreading.resnet34_words:ResNet34Words",
@@ -26,6 +28,8 @@ TYPES = {
 KINDS = {
     "audio_only_crn": "enhance",
     "mhca_avcrn": "enhance",
+    "vse": "enhance",
+    "av_se2": "enhance",
     "ae": "enhance",
     "p3d50": "lipread",
     "resnet34": "lipread",
@@ -39,6 +43,8 @@ KINDS = {
 VIDEO = {
     "audio_only_crn": None,
     "mhca_avcrn": "crop80",
+    "vse": "crop80",
+    "av_se2": "crop80",
     "ae": "feats",
     "p3d50": "crop112",
     "resnet34": "crop112",
@@ -50,8 +56,8 @@ VIDEO = {
 
 
 def video_of(model: Mapping[str, Any]) -> str | None:
-    """What a system's `model` sees (crop80, crop112, feats), read without loading a network."""
-    return VIDEO[model["type"]] if model.get("modality") != "a" else None
+    """What a system's `model` sees (crop80, crop112, crop128, feats), read without loading a network."""
+    return model.get("pictures", VIDEO[model["type"]]) if model.get("modality") != "a" else None
 
 
 def model_class(kind: str) -> type:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from avsr.errors import AvsrError, UsageError
-from avsr.features.mel import STFT
+from avsr.features.mel import AVSE_SETS, STFT
 from avsr.scoring.checks import Rule, check
 from avsr.scoring.claims import Claim, claim_table, judge
 from avsr.scoring.confusions import word_tables
@@ -175,7 +175,7 @@ def score_tables(run: Run, results: Results, rows: Sequence[System], published: 
         return table if table.rows or table.notes else None
 
     def enhances(row: System) -> bool:
-        return row.kind == "enhance" and row.mel_set == "mel_slaney" and not _variant(row)
+        return row.kind == "enhance" and row.mel_set in AVSE_SETS and not _variant(row)
 
     def cleans(row: System) -> bool:
         return row.kind == "enhance" and row.mel_set == "mel_htk" and not _variant(row)

@@ -4,6 +4,7 @@ Reads  DIR/data/<split>/ (stage 1).
 Writes DIR/dump/video/<split>/landmarks/  (T, 68, 2) float32, px of the source picture (x, y)
                                crop80/     (T, 80, 80) uint8 grey, for enhancement
                                crop112/    (T, 112, 112) uint8 grey, for recognition
+                               crop128/    (T, 128, 128) uint8 grey, where asked for: crop80 before it is made smaller
                                info.jsonl  what was found in every utterance
                                qa.html     contact sheet, lost faces, sizes and offsets: open it in a browser
 Damaged, short and faceless clips go to failed.tsv. When only the crops' options change, the landmarks stay and no
@@ -35,6 +36,7 @@ from avsr.storage.markers import digest, fingerprint, is_done, mark
 from avsr.storage.plan import check_room, describe, plan
 
 log = logging.getLogger("avsr")
+SIZES = {"crop80": 80, "crop112": 112, "crop128": 128}  # px of a side
 SMALLEST = 0.1  # of the reference face: what is smaller is a wrong landmark file
 
 
@@ -48,7 +50,8 @@ class CropConf:
     max_frames: int | None = None  # more: the clip is dropped (LRW: 29); null: `frames` of them are used
     window80: float = 128.0  # px at 64 px between the outer eye corners; becomes 80x80 (MHCA-AVCRN section 3.1)
     window112: float = 96.0  # the same, becomes 112x112; AE-MSR gives no window (decision: see docs/decisions.md)
-    stores: tuple[Literal["crop80", "crop112"], ...] = ("crop80", "crop112")  # of enhancement, of lip reading
+    # of enhancement, of lip reading; crop128: VSE as published
+    stores: tuple[Literal["crop80", "crop112", "crop128"], ...] = ("crop80", "crop112")
     box: tuple[int, int, int, int] | None = None  # detect.backend box: first and last row, first and last column, px
 
     def __post_init__(self):
@@ -58,7 +61,7 @@ class CropConf:
             raise ValueError("box must be [first row, last row, first column, last column] with first < last")
         if min(self.window80, self.window112) <= 0:
             raise ValueError("window80 and window112 must be above 0")
-        if not self.stores:
+        if not {"crop80", "crop112"} & {*self.stores}:
             raise ValueError("stores must name crop80, crop112 or both")
         if self.min_frames < 1 or (self.frames is not None and self.frames < self.min_frames):
             raise ValueError("must be 1 <= min_frames <= frames")
@@ -69,6 +72,16 @@ class CropConf:
     def landmarked(self) -> bool:
         """Whether the crops are cut by landmarks."""
         return self.detect.backend not in ("box", "crops")
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """px of a side of each crop that is made."""
+        return {name: size for name, size in SIZES.items() if name != "crop128" or name in self.stores}
+
+    @property
+    def windows(self) -> dict[str, float]:
+        """px of the picture that each crop is cut from, of a face as large as the reference."""
+        return {name: self.window112 if name == "crop112" else self.window80 for name in self.sizes}
 
     @property
     def pictures(self) -> dict[str, Any]:
@@ -107,9 +120,8 @@ def _check_room(args: Any, conf: CropConf, splits: dict[Path, dict[str, Utteranc
 def _split(stage: Stage, conf: CropConf, utterances: dict[str, Utterance], out: Path) -> None:
     item_keys = {utt: [*fingerprint(_inputs(conf, row)), *(row.part or ())] for utt, row in utterances.items()}
     landmarks_key = digest([to_dict(conf.detect), conf.pictures, item_keys])
-    windows = {"crop80": conf.window80, "crop112": conf.window112}
     found = {"landmarks": {"fps": 25, "key": landmarks_key}} if conf.landmarked else {}
-    stores = {**found, **{name: {"window": windows[name], "fps": 25} for name in windows if name in conf.stores}}
+    stores = {**found, **{name: {"window": px, "fps": 25} for name, px in conf.windows.items() if name in conf.stores}}
     _clear(out, stores)
     made_by = (conf, utterances, out if _has_landmarks(out, landmarks_key) else None)
     try:
@@ -123,8 +135,8 @@ def _split(stage: Stage, conf: CropConf, utterances: dict[str, Utterance], out: 
 
 def _clear(out: Path, stores: Collection[str]) -> None:
     """Takes away what other stores these replace: before the work, for crops are written over."""
-    names = ("landmarks", "crop80", "crop112")
-    for others in chain.from_iterable(combinations(names, count) for count in (1, 2, 3)):
+    names = ("landmarks", *SIZES)
+    for others in chain.from_iterable(combinations(names, count + 1) for count in range(len(names))):
         if others != tuple(stores):
             forget(out, others)
     for name in {*names} - {*stores}:
@@ -178,8 +190,8 @@ class Cropping:
             arrays = self._fixed(path, pictures)
         else:
             points_tpx, info["found"] = self._landmarks(utt, path, pictures)
-            arrays, sizes = self._crops(path, pictures, points_tpx)
-            info |= sizes
+            arrays, measured = self._crops(path, pictures, points_tpx)
+            info |= measured
         return self._kept_of(arrays, {**info, "frames": len(arrays["crop112"]), "sound": _seconds(utterance)})
 
     def _kept_of(self, arrays: dict[str, np.ndarray], info: dict[str, Any]) -> dict[str, Any]:
@@ -211,27 +223,28 @@ class Cropping:
         if not scale > SMALLEST:
             eyes = scale * crops.EYE_DISTANCE
             raise UtteranceError(f"{path}: the face is only {eyes:.0f} px from eye to eye; leave it out")
-        shapes = crops.CropShape(self.conf.window80, 80, through=128), crops.CropShape(self.conf.window112, 112)
-        cropper = crops.Cropper(points_tpx, shapes)
-        crop80, crop112 = [np.empty((len(points_tpx), shape.size, shape.size), np.uint8) for shape in shapes]
+        windows, sizes = self.conf.windows, self.conf.sizes
+        shapes = [crops.CropShape(windows[name], sizes[name], 128 if name == "crop80" else None) for name in sizes]
+        cropper = crops.Cropper(points_tpx, tuple(shapes))
+        arrays = {name: np.empty((len(points_tpx), size, size), np.uint8) for name, size in sizes.items()}
         for number, picture in enumerate(read_frames(path, **pictures)):
-            crop80[number], crop112[number] = cropper.crop(number, picture)
-        sizes = {
+            for name, crop in zip(sizes, cropper.crop(number, picture), strict=True):
+                arrays[name][number] = crop
+        measured = {
             "eyes": _rounded(crops.eye_distance(points_tpx)),
             "mouth": _rounded(crops.mouth_width(points_tpx)),
             "outside": round(cropper.outside(*picture.shape)[0], 4),
         }
-        return {"landmarks": points_tpx, "crop80": crop80, "crop112": crop112}, sizes
+        return {"landmarks": points_tpx, **arrays}, measured
 
     def _fixed(self, path: Path, pictures: dict[str, Any]) -> dict[str, np.ndarray]:
         from avsr.media.crops import FixedCrop, fixed_crop
         from avsr.media.video import read_frames
 
         top, bottom, left, right = self.conf.box
-        cuts = [FixedCrop((top, bottom), (left, right), size) for size in (80, 112)]
-        pairs = [[fixed_crop(picture, cut) for cut in cuts] for picture in read_frames(path, **pictures)]
-        crop80, crop112 = (np.stack(column) for column in zip(*pairs, strict=True))
-        return {"crop80": crop80, "crop112": crop112}
+        cuts = [FixedCrop((top, bottom), (left, right), size) for size in self.conf.sizes.values()]
+        rows = [[fixed_crop(picture, cut) for cut in cuts] for picture in read_frames(path, **pictures)]
+        return {name: np.stack(column) for name, column in zip(self.conf.sizes, zip(*rows, strict=True), strict=True)}
 
     def _made_elsewhere(self, utt: str) -> tuple[dict[str, np.ndarray], dict]:
         from avsr.media.crops import cut, read_crops
@@ -239,8 +252,8 @@ class Cropping:
         crops_thw = read_crops(self.conf.detect.folder / f"{utt}.npz", **self.conf.pictures)
         frames, height, width = crops_thw.shape
         arrays = {
-            f"crop{size}": np.stack([cut(picture, 0, 0, height, width, size) for picture in crops_thw])
-            for size in (80, 112)
+            name: np.stack([cut(picture, 0, 0, height, width, size) for picture in crops_thw])
+            for name, size in self.conf.sizes.items()
         }
         return arrays, {"fps": 25, "width": width, "height": height, "frames": frames}
 

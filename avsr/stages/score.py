@@ -19,7 +19,7 @@ import numpy as np
 
 from avsr import config
 from avsr.errors import AvsrError
-from avsr.features.mel import BANDS, ae_msr_set
+from avsr.features.mel import AVSE_SETS, BANDS, STFT_20MS, ae_msr_set
 from avsr.models.registry import KINDS
 from avsr.models.systems import System, load_system
 from avsr.parallel import map_unordered, progress
@@ -170,15 +170,17 @@ def test_sets(kind: str, mel_set: str, lists: list[str], audio: bool = True) -> 
         return [WORDS]
     if kind in ("recognise", "joint"):
         return [name for name in lists if name == "clean" or (audio and name.startswith("babble"))]
-    if mel_set != "mel_slaney":
+    if mel_set not in AVSE_SETS:
         measured = [f"babble_{snr}dB" for snr in SNRS_ENERGY]
         return [name for name in lists if name in [*measured, *(f"{HELDOUT}_{name}" for name in measured)]]
     return [name for name in lists if not name.startswith(("babble", "clean", HELDOUT))]
 
 
 def system_mel_set(system: System) -> str:
-    """AE sub-networks hear `mel_htk` or `stft`, the systems of the enhancement tables `mel_slaney`."""
-    return ae_msr_set(system.model.get("mels", BANDS)) if system.model["type"] == "ae" else "mel_slaney"
+    """AE sub-networks hear `mel_htk` or `stft`, the systems of the enhancement tables `mel_slaney`, or magnitudes."""
+    if system.model["type"] == "ae":
+        return ae_msr_set(system.model.get("mels", BANDS))
+    return STFT_20MS if system.model.get("domain") == "magnitude" else "mel_slaney"
 
 
 def listens(system: System) -> bool:

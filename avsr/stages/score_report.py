@@ -11,7 +11,7 @@ import numpy as np
 
 from avsr.config import CONF
 from avsr.errors import AvsrError
-from avsr.features.mel import STFT, mel, mel_magnitude
+from avsr.features.mel import AVSE_SETS, STFT, mel, mel_magnitude
 from avsr.features.stft import stft
 from avsr.noise.sampler import ListMixer
 from avsr.scoring import figures
@@ -141,7 +141,7 @@ def _spectrograms(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -
     babble on the central frames alone (AE-MSR Figure 8)."""
     drawn = []
     for name, test_set, mel_sets, title in (
-        ("spectrograms.png", FIGURE_SET, ("mel_slaney",), "competing talker at -5 dB"),
+        ("spectrograms.png", FIGURE_SET, AVSE_SETS, "competing talker at -5 dB"),
         ("spectrograms_mel.png", BABBLE_SET, ("mel_htk", STFT), "babble at -5 dB: mel magnitudes"),
         (CENTRAL, BABBLE_SET, ("mel_htk", STFT), "babble at -5 dB on the central 100 frames alone: mel magnitudes"),
     ):

@@ -46,6 +46,7 @@ BABBLE = {"natural": 0.0, "babble": 1.0, "p_speech": 0.0}  # AE-MSR section 5.1:
 NOISE = {
     **dict.fromkeys(("words", "stafylakis", "petridis", "chung_mt"), NoiseConf()),  # they hear nothing
     "avse": NoiseConf(),
+    "vse": NoiseConf(snr=(0.0, 0.0)),
     "ae": NoiseConf(p_noise=0.9, **BABBLE),
     "recogniser": NoiseConf(**BABBLE),
     "joint": NoiseConf(**BABBLE),
@@ -129,7 +130,7 @@ def inputs_of(system: System, conf: TrainStageConf, work_dir: Path, seed: int) -
         return starts
     dump, data, video, splits = work_dir / "dump", work_dir / "data", video_of(system.model), SPLITS[:2]
     # In the order of the stages, so that the first that was not run is named.
-    inputs = [dump / "video" / split / "crop80" for split in splits if video == "crop80"]
+    inputs = [dump / "video" / split / video for split in splits if video in ("crop80", "crop128")]
     inputs += [dump / "audio" / split / "wave" for split in splits]
     inputs += [dump / "noise", data / "noise_splits.json", *(dump / "babble" / split for split in splits)]
     inputs += [dump / "video_feats" / split for split in splits if video == "feats"]

@@ -19,6 +19,7 @@ STORES = {
     "landmarks": (2, "video/{split}", 25 * 68 * 2 * 4),
     "crop80": (2, "video/{split}", 25 * 80 * 80),
     "crop112": (2, "video/{split}", 25 * 112 * 112),
+    "crop128": (2, "video/{split}", 25 * 128 * 128),
     "wave": (3, "audio/{split}", 16000 * 4),
     "mel_slaney": (3, "audio/{split}", 100 * 80 * 4),
     "mel_htk": (3, "audio/{split}", 100 * 80 * 4),

@@ -5,8 +5,8 @@ import pytest
 
 from avsr.features.frames import fit_length
 from avsr.features.inversion import RECONSTRUCTIONS, griffin_lim, reconstruct
-from avsr.features.mel import MEL_SETS, mel
-from avsr.features.stft import stft
+from avsr.features.mel import MEL_SETS, STFT_20MS, mel
+from avsr.features.stft import istft, stft
 
 
 def read_16k(path) -> np.ndarray:
@@ -25,12 +25,12 @@ def noisy_n():
     return (0.05 * np.random.default_rng(0).standard_normal(640 * 20)).astype(np.float32)
 
 
-@pytest.mark.parametrize("name", MEL_SETS)
+@pytest.mark.parametrize("name", [*MEL_SETS, STFT_20MS])
 def test_gain_is_exact_where_nothing_is_removed(name, noisy_n):
     assert np.abs(reconstruct(noisy_n, mel(noisy_n, name), name) - noisy_n).max() < 1e-6
 
 
-@pytest.mark.parametrize("name", MEL_SETS)
+@pytest.mark.parametrize("name", [*MEL_SETS, STFT_20MS])
 def test_gain_and_capped_cannot_amplify(name, noisy_n):
     far_too_much_tf = 100 * mel(noisy_n, name)
     assert np.abs(reconstruct(noisy_n, far_too_much_tf, name) - noisy_n).max() < 1e-6
@@ -54,6 +54,20 @@ def test_a_band_removed_is_removed_in_its_bins_only():
     estimate_tf[:, 60:] = 0  # HTK's 61st triangle starts at 3827 Hz, the 60th ends at 3975 Hz
     ratio_f = np.abs(stft(reconstruct(noisy_n, estimate_tf, "mel_htk"))).mean(0) / np.abs(stft(noisy_n)).mean(0)
     assert ratio_f[hertz < 3700] == pytest.approx(1, abs=1e-3) and ratio_f[hertz > 4100].max() < 0.05
+
+
+@pytest.mark.parametrize("recon", ["gain", "capped", "pinv"])
+def test_magnitudes_of_bins_are_taken_as_they_are(recon, noisy_n):
+    """A mask of bins: the mixture's own spectrum times the mask, whichever way back is asked for."""
+    spectrum_tf = stft(noisy_n.astype(np.float64), 320)
+    mask_tf = np.random.default_rng(1).uniform(size=(80, 161))
+    found_n = reconstruct(noisy_n, mask_tf * np.abs(spectrum_tf[:-1]), "stft161", recon)
+    expected_tf = spectrum_tf * np.append(mask_tf, mask_tf[-1:], axis=0)
+    if recon != "gain":  # the surplus frame repeats the last magnitude, not the last gain
+        last_f = np.abs(spectrum_tf[-2]) * mask_tf[-1]
+        last_f = np.minimum(last_f, np.abs(spectrum_tf[-1])) if recon == "capped" else last_f
+        expected_tf[-1] = last_f * np.exp(1j * np.angle(spectrum_tf[-1]))
+    np.testing.assert_allclose(found_n, istft(expected_tf, len(noisy_n)), atol=1e-6)
 
 
 def test_griffin_lim_finds_a_wave_with_the_magnitudes():

@@ -20,7 +20,13 @@ AVSE = (
     "mhca_avcrn_wo_filtering",
     "mhca_avcrn_wo_2stage",
     "mhca_avcrn_gate_concat",
+    "vse",
+    "vse_faithful",
+    "av_se2",
+    "av_se2_late",
+    "av_se2_faithful",
 )
+SMALLER = ("audio_only_crn", "av_se2", "av_se2_late", "av_se2_faithful")  # whose base size steps in 0.35 GB
 
 
 def write(folder, name, text):
@@ -108,12 +114,14 @@ def test_unknown_ids_and_sets():
         load_system("mhca_avcrn", "tiny", ["modl.heads=1"])
 
 
-def test_small_and_tiny_cost_as_much_as_the_proposed_system():
-    """design: Audio-only CRN within 20 % of MHCA-AVCRN in multiply-adds."""
-    for preset in ("small", "tiny"):
-        systems = [load_system(name, preset) for name in ("audio_only_crn", "mhca_avcrn")]
-        ours, full = (listing.gmac_per_second(system, build_model(system.model)) for system in systems)
-        assert abs(ours / full - 1) < 0.2
+@pytest.mark.parametrize("preset", ["small", "tiny"])
+def test_small_and_tiny_cost_as_much_as_the_proposed_system(preset):
+    """design: the compared systems within 20 % of MHCA-AVCRN in multiply-adds."""
+    names = [name for name in AVSE if not name.startswith("mhca_avcrn_")]
+    systems = {name: load_system(name, preset) for name in names}
+    costs = {name: listing.gmac_per_second(system, build_model(system.model)) for name, system in systems.items()}
+    for name, cost in costs.items():
+        assert abs(cost / costs["mhca_avcrn"] - 1) < 0.2, name
 
 
 def test_table(capsys):
@@ -143,7 +151,10 @@ def test_table_of_an_unknown_system(capsys):
     assert capsys.readouterr().err.count("\n") == 1
 
 
-PRINTED = {  # AE-MSR as specified: integers, or millions with the digits that stand there
+PRINTED = {  # as specified: integers, or millions with the digits that stand there
+    "vse": 18.63,
+    "vse_faithful": 18.63,
+    "av_se2": 5.43,
     "ae_1drn": "56,445,632",
     "ae_tcn": "19,504,512",
     "eg_av": "14,507,561",
@@ -164,7 +175,10 @@ def test_table_has_the_printed_numbers_of_parameters(monkeypatch, capsys):
     monkeypatch.setattr(listing, "build_model", without_weights)
     monkeypatch.setattr(listing, "gmac_per_second", lambda system, model: 0.0)
     assert main([word for name in PRINTED for word in ("--only", name)]) == 0
-    cells = {line.split()[0]: line.split("base")[1].split()[0] for line in capsys.readouterr().out.splitlines()[1:10]}
+    cells = {
+        line.split()[0]: line.split("base")[1].split()[0]
+        for line in capsys.readouterr().out.splitlines()[1 : 1 + len(PRINTED)]
+    }
     assert set(cells) == set(PRINTED)
     for name, number in PRINTED.items():
         if isinstance(number, str):
@@ -176,10 +190,10 @@ def test_table_has_the_printed_numbers_of_parameters(monkeypatch, capsys):
 
 @pytest.mark.parametrize("name", AVSE)
 def test_check_builds_and_steps(name, capsys):
-    assert main(["--check", "--only", name, "--memory", "0.3"]) == 0
+    assert main(["--check", "--only", name, "--memory", "0.35"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in out] == ["ok"] * 4 + ["all"]
-    assert ["loss" in line for line in out] == [True, True, name == "audio_only_crn", False, False]
+    assert ["loss" in line for line in out] == [True, True, name in SMALLER, False, False]
 
 
 @pytest.mark.parametrize("name", ["eg_v", "ae_tcn"])

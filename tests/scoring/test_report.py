@@ -144,6 +144,15 @@ def test_rows_with_another_mel_set_are_named(tmp_path):
     assert "not that of the others" not in (tmp_path / "other" / "RESULTS.md").read_text()
 
 
+def test_a_system_of_magnitudes_stands_in_the_enhancement_tables(tmp_path):
+    put(tmp_path, "av_se2_faithful", "natural_0dB", stoi(70))
+    row = System("av_se2_faithful", "AV(SE)² (as published)", "enhance", "stft161")
+    write_report(tmp_path, run(systems=(CRN, row)))
+    text = (tmp_path / "RESULTS.md").read_text()
+    assert "AV(SE)² (as published)" in text.split("### Enhancement: STOI")[1].split("###")[0]
+    assert "Energy error" not in text
+
+
 def test_the_same_scores_give_the_same_page(tmp_path):
     full_run(tmp_path)
     before = [(tmp_path / name).read_bytes() for name in ("RESULTS.md", "results.csv")]

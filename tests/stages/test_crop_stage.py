@@ -183,6 +183,21 @@ def test_other_crops_need_no_detection(tmp_path, good, monkeypatch):
     assert (crops[3] == expected).all()
 
 
+def test_larger_pictures_where_asked_for(tmp_path, work, good):
+    """The same window, before it becomes 80x80; what is asked for no more is taken away."""
+    data = make_data(tmp_path / "data" / "test", {"s1-plain": good["s1-plain"]})
+    asked = "--set=crop.stores=[crop80, crop128]"
+    assert run(data, tmp_path / "video", asked) == 0
+    out = tmp_path / "video" / "test"
+    crops, points = Store(out / "crop128"), Store(out / "landmarks").read("s1-plain")
+    assert crops.read("s1-plain").shape == (25, 128, 128) and not (out / "crop112").exists()
+    expected = Cropper(points, (CropShape(128, 128),)).crop(3, read_video(good["s1-plain"])[3])[0]
+    assert (crops.read("s1-plain")[3] == expected).all()
+    assert (Store(out / "crop80").read("s1-plain") == Store(work / "video/test/crop80").read("s1-plain")).all()
+    assert run(data, tmp_path / "video") == 0
+    assert not (out / "crop128").exists() and (out / "crop112").exists()
+
+
 def test_other_detection_detects_again(tmp_path, good):
     data = make_data(tmp_path / "data" / "test", {"s1-plain": good["s1-plain"]})
     assert run(data, tmp_path / "video") == 0

@@ -32,6 +32,7 @@ def save(path, name: str, model: dict, seed: int = 3) -> None:
     ("model", "kind", "sets"),
     [
         ({"type": "mhca_avcrn", "lstm": 9}, "enhance", ["speech_-5dB"]),
+        ({"type": "av_se2", "domain": "magnitude"}, "enhance", ["speech_-5dB"]),
         ({"type": "ae", "hidden": 9}, "enhance", ["babble_-5dB"]),
         ({"type": "eg_seq2seq", "modality": "av"}, "recognise", ["babble_-5dB", "clean"]),
         ({"type": "eg_seq2seq", "modality": "v"}, "recognise", ["clean"]),

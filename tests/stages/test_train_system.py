@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from avsr.errors import AvsrError, UsageError
-from avsr.models.registry import build_model, video_of
+from avsr.models.registry import KINDS, build_model, video_of
 from avsr.models.systems import load_system, system_ids
 from avsr.stages import train_system
+from avsr.stages.score import system_mel_set
 from avsr.stages.train_system import TrainStageConf, inputs_of, plan
 from avsr.storage.arrays import finish_store
 from avsr.storage.atomic import write_json, write_text
@@ -48,7 +49,7 @@ def mixed(tmp_path):
     finish_store(tmp_path / "dump/noise", "hdf5", {}, {})
     write_text(tmp_path / "data/noise_splits.json", "{}")
     for split in ("train", "valid"):
-        for store in ("audio/{}/wave", "video/{}/crop80", "video_feats/{}", "babble/{}"):
+        for store in ("audio/{}/wave", "video/{}/crop80", "video/{}/crop128", "video_feats/{}", "babble/{}"):
             finish_store(tmp_path / "dump" / store.format(split), "hdf5", {}, {})
         for table in ("text", "ctm"):
             write_text(tmp_path / "data" / split / table, "")
@@ -65,6 +66,7 @@ SOUND = {"dump/noise", "data/noise_splits.json", "dump/audio/train/wave", "dump/
     [
         ("audio_only_crn", {*SOUND, "data/valid_noisy/train_like.jsonl"}, {"dump/video/train/crop80"}),
         ("mhca_avcrn", {*SOUND, "dump/video/train/crop80"}, {"dump/video_feats/train", "data/valid_noisy/clean.jsonl"}),
+        ("vse_faithful", {*SOUND, "dump/video/train/crop128"}, {"dump/video/train/crop80"}),
         ("ae_tcn", {*SOUND, "dump/video_feats/valid", "data/valid_noisy/babble.jsonl"}, {"dump/video/train/crop80"}),
         ("eg_a", {*SOUND, "data/train/text", "data/valid/ctm"}, {"dump/video_feats/train"}),
         ("eg_v", {"dump/video_feats/train", "data/valid/text"}, {"dump/video/train/crop80"}),
@@ -84,12 +86,14 @@ def test_a_change_of_what_a_system_is_made_from_asks_for_another_training(mixed,
         before = inputs()
 
 
-def test_what_a_network_sees_is_what_its_class_says():
+def test_what_a_network_sees_and_hears_is_what_its_class_says():
     for name in system_ids():
         model = load_system(name, "tiny").model
         with torch.device("meta"):
-            seen = getattr(build_model(model), "video_input", "crop112")
-        assert video_of(model) == seen, name
+            network = build_model(model)
+        assert video_of(model) == getattr(network, "video_input", "crop112"), name
+        if KINDS[model["type"]] == "enhance":
+            assert system_mel_set(load_system(name, "tiny")) == network.mel_set, name
 
 
 def test_a_recogniser_may_start_from_those_of_sound_and_of_lips(mixed, tmp_path):
@@ -226,6 +230,11 @@ def test_parts_train_every_system_and_seed_once(stage_6):
     assert every == [f"{name} seed {seed}" for seed in (0, 1) for name in ("audio_only_crn", "ae_tcn", "mhca_avcrn")]
     parts = [stage_6(f"--shard={number}/4")[1] for number in (1, 2, 3, 4)]
     assert sorted(sum(parts, [])) == sorted(every) and all(parts)
+
+
+def test_vse_as_published_is_mixed_at_0_db():
+    assert train_system.noise_conf(load_system("vse_faithful"), {}).snr == (0.0, 0.0)
+    assert train_system.noise_conf(load_system("vse"), {}).snr == (-10.0, 10.0)
 
 
 def test_systems_draw_other_noise_and_one_system_always_the_same():

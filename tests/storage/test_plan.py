@@ -14,6 +14,7 @@ SHAPES = {  # at T pictures
     "video/{}/landmarks": lambda t: np.zeros((t, 68, 2), np.float32),
     "video/{}/crop80": lambda t: np.zeros((t, 80, 80), np.uint8),
     "video/{}/crop112": lambda t: np.zeros((t, 112, 112), np.uint8),
+    "video/{}/crop128": lambda t: np.zeros((t, 128, 128), np.uint8),
     "audio/{}/wave": lambda t: np.zeros(640 * t, np.float32),
     "audio/{}/mel_slaney": lambda t: np.zeros((4 * t, 80), np.float32),
     "audio/{}/mel_htk": lambda t: np.zeros((4 * t, 80), np.float32),

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor, nn
 
 from avsr.errors import UtteranceError
+from avsr.features.mel import bands
 from avsr.layers.masking import valid_mask
 
 SLICE_VIDEO = 5  # pictures of a slice
 SLICE_MEL = 20  # mel frames of a slice
 BANDS = 80
-PICTURE = 80
+PICTURES = {"crop80": 80, "crop128": 128}  # px of a side
 FLOOR = 1e-5  # of the mel magnitude, at a mixture RMS of 0.05; decision: see docs/decisions.md
 STD_FLOOR = 1e-2
 
@@ -41,20 +42,26 @@ class AVSE(nn.Module):
     Subclasses set `video_input` and define `network(audio_btf, video_bthw, slices_b)`: the normalised noisy log-mel
     (B, 20 S, 80), the normalised pictures (B, 5 S, 80, 80) or None, and the valid slices of each utterance
     -> (B, 20 S, 80). Both inputs are zero after the valid slices.
+
+    What an original publication does otherwise is an attribute: `mel_set`, `video_input` (crop128: of 128 px) and the
+    two below, set before `__init__`.
     """
 
     mel_set = "mel_slaney"
     frame_multiple = SLICE_VIDEO
     video_input: str | None = "crop80"
+    normalised = True  # whether the sound is; false: mean 0 and deviation 1, so that the loss is that of dB
+    magnitudes = False  # true: magnitudes as they are in the place of log-mel, the head is a mask
 
     def __init__(self, conf: AVSEConf):
         super().__init__()
         self.conf = conf
-        self.register_buffer("mel_mean", torch.zeros(BANDS))
-        self.register_buffer("mel_std", torch.ones(BANDS))
+        self.register_buffer("mel_mean", torch.zeros(bands(self.mel_set)))
+        self.register_buffer("mel_std", torch.ones(bands(self.mel_set)))
         if self.video_input:
-            self.register_buffer("picture_mean", torch.zeros(PICTURE, PICTURE))
-            self.register_buffer("picture_std", torch.ones(PICTURE, PICTURE))
+            size = PICTURES[self.video_input]
+            self.register_buffer("picture_mean", torch.zeros(size, size))
+            self.register_buffer("picture_std", torch.ones(size, size))
 
     def network(self, audio_btf: Tensor, video_bthw: Tensor | None, slices_b: Tensor) -> Tensor:
         raise NotImplementedError
@@ -69,12 +76,13 @@ class AVSE(nn.Module):
         """
         noisy_btf, video, slices_b = self._whole_slices(noisy_btf, video, frames_b)
         clean_btf = clean_btf[:, : noisy_btf.shape[1]]
-        noisy_db = log_mel(noisy_btf)
-        error_btf = (self._decibels(noisy_db, video, slices_b) - log_mel(clean_btf)) / self.mel_std
+        noisy_db = self._domain(noisy_btf)
+        out_btf = self._output(noisy_db, video, slices_b)
+        error_btf = (self._head(out_btf, noisy_db) - self._domain(clean_btf)) / self.mel_std
         valid_bt1 = valid_mask(slices_b * SLICE_MEL, noisy_btf.shape[1])[..., None]
         # where() and not a product: a padded cell must not matter even if it is not finite.
         squares = torch.where(valid_bt1, error_btf.square(), 0)
-        return squares.sum(), slices_b.sum() * (SLICE_MEL * BANDS)
+        return squares.sum(), slices_b.sum() * (SLICE_MEL * squares.shape[2])
 
     @torch.no_grad()
     def estimate(self, noisy_btf: Tensor, video: Tensor | None, frames_b: Tensor) -> Tensor:
@@ -84,7 +92,7 @@ class AVSE(nn.Module):
         padding. Raises UtteranceError when an utterance is shorter than a slice.
         """
         whole_btf, video, slices_b = self._whole_slices(noisy_btf, video, frames_b)
-        noisy_db = log_mel(whole_btf)
+        noisy_db = self._domain(whole_btf)
         out_btf = self._output(noisy_db, video, slices_b)
         if self.conf.head == "mask":
             clean_btf = torch.sigmoid(out_btf) * whole_btf  # exact below the floor too
@@ -99,16 +107,20 @@ class AVSE(nn.Module):
     def fit_statistics(self, batches: Iterable[Mapping]) -> None:
         """Mean and standard deviation of each mel band of noisy training mixtures, and of each picture element.
 
-        batches: mappings with `noisy_mel` (B, 4 T, 80), `frames` (B,) and, for a system that sees, `crop80`
-        (B, T, 80, 80) uint8. The clean target is normalised with the same numbers, so that its error has one unit.
+        batches: mappings with `noisy_mel` (B, 4 T, 80), `frames` (B,) and, for a system that sees, its pictures
+        (`crop80`: (B, T, 80, 80) uint8). The clean target is normalised with the same numbers, so that its error has
+        one unit.
         """
         mel, picture = _Moments(), _Moments()
         for batch in batches:
             frames_b = batch["frames"]
-            mel.add(log_mel(batch["noisy_mel"])[valid_mask(4 * frames_b, batch["noisy_mel"].shape[1])])
+            if self.normalised:
+                mel.add(self._domain(batch["noisy_mel"])[valid_mask(4 * frames_b, batch["noisy_mel"].shape[1])])
             if self.video_input:
-                picture.add(batch["crop80"][valid_mask(frames_b, batch["crop80"].shape[1])].float() / 255)
-        self._store("mel", mel)
+                crops_bthw = batch[self.video_input]
+                picture.add(crops_bthw[valid_mask(frames_b, crops_bthw.shape[1])].float() / 255)
+        if self.normalised:
+            self._store("mel", mel)
         if self.video_input:
             self._store("picture", picture)
 
@@ -139,11 +151,14 @@ class AVSE(nn.Module):
             video *= valid_mask(slices_b * SLICE_VIDEO, video.shape[1])[..., None, None]
         return self.network(audio_btf, video, slices_b).float()
 
-    def _decibels(self, noisy_db: Tensor, video: Tensor | None, slices_b: Tensor) -> Tensor:
-        return self._head(self._output(noisy_db, video, slices_b), noisy_db)
+    def _domain(self, mel_btf: Tensor) -> Tensor:
+        """What the network hears, before normalisation, and what its error is taken in, of linear magnitudes."""
+        return mel_btf.float() if self.magnitudes else log_mel(mel_btf)
 
     def _head(self, out_btf: Tensor, noisy_db: Tensor) -> Tensor:
         """The estimate of the clean log-mel in dB."""
+        if self.magnitudes:
+            return torch.sigmoid(out_btf) * noisy_db
         if self.conf.head == "mask":
             gain_db = nn.functional.logsigmoid(out_btf) * (20 / math.log(10))
             return (noisy_db + gain_db).clamp(min=20 * math.log10(FLOOR))

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from avsr.layers.masking import MaskedBatchNorm1d, Packing, valid_mask
-from avsr.layers.p3d import Stem, conv_norm, crops_to_input, to_size
+from avsr.layers.p3d import Stem, crops_to_input, to_size
+from avsr.layers.resnet import BasicBlock
 
 DEPTHS = (3, 4, 6, 3)
 PLANES = (64, 128, 256, 512)
@@ -28,26 +29,6 @@ class ResNet34Conf:
     centre: int | None = None  # so many pixels of the crop's middle are used, of 112 (Petridis et al.: 88 of 96)
     pixel_mean: float = 0.4161
     pixel_deviation: float = 0.1688
-
-
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut; the first one carries the stride."""
-
-    def __init__(self, c_in: int, c_out: int, stride: int, pre_activation: bool):
-        super().__init__()
-        self.pre_activation = pre_activation
-        self.conv1, norm1 = conv_norm(c_in, c_out, (3, 3), stride)
-        self.conv2, self.norm2 = conv_norm(c_out, c_out, (3, 3))
-        self.norm1 = nn.BatchNorm2d(c_in) if pre_activation else norm1
-        changes = stride > 1 or c_in != c_out
-        self.shortcut = nn.Sequential(*conv_norm(c_in, c_out, (1, 1), stride)) if changes else nn.Identity()
-
-    def forward(self, x_nchw: Tensor) -> Tensor:
-        if self.pre_activation:
-            y_nchw = self.conv2(self.norm2(self.conv1(self.norm1(x_nchw).relu())).relu())
-            return y_nchw + self.shortcut(x_nchw)
-        y_nchw = self.norm2(self.conv2(self.norm1(self.conv1(x_nchw)).relu()))
-        return (y_nchw + self.shortcut(x_nchw)).relu()
 
 
 class ResNet34(nn.Module):

@@ -29,7 +29,7 @@ class EnhanceData:
 
     work_dir: Path
     mel_set: str
-    video: str | None  # "crop80", "feats" or None
+    video: str | None  # "crop80", "crop128", "feats" or None
     frame_multiple: int
     noise: NoiseConf
     seed: int
