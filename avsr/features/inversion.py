@@ -4,12 +4,13 @@ Neither paper of an enhancement system says how; VSE's code uses the pseudo-inve
 the mixture (`pinv`). `gain` (default) changes the mixture's own spectrum by the ratio of estimated to
 noisy mel magnitude: exact where nothing is removed, and an error of the estimate cannot add energy.
 `capped` is the pseudo-inverse that may not exceed the mixture. `griffinlim` throws the noisy phase
-away. Decision: see docs/decisions.md; use one for all systems of a table.
+away. Decision: see docs/decisions.md; use one for all systems of a table. An estimate that is a wave already (`wave`)
+is left as it is.
 """
 
 import numpy as np
 
-from avsr.features.mel import lift, mel_magnitude, pseudo_inverse, window
+from avsr.features.mel import WAVE, lift, mel_magnitude, pseudo_inverse, window
 from avsr.features.stft import HOP, istft, stft
 from avsr.rng import rng
 
@@ -31,6 +32,8 @@ def reconstruct(
         raise ValueError(f"no reconstruction {recon!r}; there are {', '.join(RECONSTRUCTIONS)}")
     if len(noisy_n) != HOP * len(estimate_tf):
         raise ValueError(f"{len(estimate_tf)} mel frames do not fit {len(noisy_n)} samples ({HOP} a frame)")
+    if mel_set == WAVE:
+        return np.array(estimate_tf, dtype=np.float32).reshape(-1)
     spectrum_tf = stft(noisy_n.astype(np.float64), window(mel_set))
     noisy_tf = np.abs(spectrum_tf)
     estimate_tf = np.asarray(estimate_tf, dtype=np.float64)

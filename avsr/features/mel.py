@@ -4,7 +4,7 @@
 (VSE and MHCA-AVCRN; they take 20 log10 with a floor). `mel_htk`: HTK's scale, triangles of height 1,
 as AE-MSR uses it (linear). Both: 80 bands from 0 to 8000 Hz on the magnitude (not the power) spectrum.
 `stft`: that spectrum's 321 bins without a bank, as the authors of AE-MSR store them; `stft161`: the 161 bins of windows
-of 20 ms (AV(SE)² as published).
+of 20 ms (AV(SE)² as published). `wave`: the samples, 160 to a frame, for a network with a transform of its own.
 The papers name neither scale nor area; decision: see docs/decisions.md.
 """
 
@@ -18,7 +18,7 @@ from avsr.features.stft import BINS, HOP, WINDOW, stft
 MEL_SETS = ("mel_slaney", "mel_htk")
 BANDS = 80
 TOP_HZ = 8000.0
-STFT, STFT_20MS = "stft", "stft161"
+STFT, STFT_20MS, WAVE = "stft", "stft161", "wave"
 WINDOWS = {STFT_20MS: 320}  # samples of the STFT behind a set; of all others 640
 AVSE_SETS = ("mel_slaney", STFT_20MS)  # of the systems of the enhancement tables
 LOG_FLOOR = 1e-5  # at the level of mixtures (RMS 0.05); 1e-3 would clip three quarters of real clean speech
@@ -40,6 +40,8 @@ def window(mel_set: str) -> int:
 
 def bands(mel_set: str) -> int:
     """How many numbers a frame has."""
+    if mel_set == WAVE:
+        return HOP
     return window(mel_set) // 2 + 1 if mel_set in (STFT, STFT_20MS) else BANDS
 
 
@@ -123,13 +125,15 @@ def mel_magnitude(magnitude_tf: np.ndarray, mel_set: str) -> np.ndarray:
 def mel(wave_n: np.ndarray, mel_set: str) -> np.ndarray:
     """Wave of 640 T samples at 16 kHz to linear mel magnitudes (4 T, 80) float32; the surplus frame is left out.
 
-    `stft`, `stft161`: magnitudes of the bins (4 T, 321 or 161). ValueError when the wave is not a whole number of
-    pictures long.
+    `stft`, `stft161`: magnitudes of the bins (4 T, 321 or 161); `wave`: samples (4 T, 160). ValueError when the wave is
+    not a whole number of pictures long.
     """
     if len(wave_n) % SAMPLES_PER_PICTURE:
         raise ValueError(f"{len(wave_n)} samples are no whole number of pictures ({SAMPLES_PER_PICTURE} samples each)")
     frames = len(wave_n) // HOP
     assert frames % FRAMES_PER_PICTURE == 0
+    if mel_set == WAVE:
+        return wave_n.astype(np.float32).reshape(frames, HOP)
     return mel_magnitude(np.abs(stft(wave_n.astype(np.float32), window(mel_set))[:frames]), mel_set)
 
 

@@ -29,13 +29,14 @@ class SameConv2d(nn.Conv2d):
 class SameConvTranspose2d(nn.ConvTranspose2d):
     """The adjoint of `SameConv2d` (bias apart): (n, c_in, f, t) -> (n, c_out, f * stride, t * stride).
 
-    The kernel must not be smaller than the stride.
+    The kernel must not be smaller than the stride. `forward` may be told the size (f, t) of its output: a strided
+    convolution rounds up, so that several sizes lead to one.
     """
 
     def __init__(self, c_in: int, c_out: int, kernel: int, stride: Pair = (1, 1)):
         super().__init__(c_in, c_out, kernel, stride)
 
-    def forward(self, x_ncft: Tensor) -> Tensor:
-        rows, columns = (x_ncft.shape[2 + i] * self.stride[i] for i in (0, 1))
+    def forward(self, x_ncft: Tensor, size: Pair | None = None) -> Tensor:
+        rows, columns = size or (x_ncft.shape[2] * self.stride[0], x_ncft.shape[3] * self.stride[1])
         top, left = (same_padding(n, self.kernel_size[i], self.stride[i])[0] for i, n in enumerate((rows, columns)))
         return super().forward(x_ncft)[:, :, top : top + rows, left : left + columns]

@@ -23,8 +23,8 @@ CLIPS = (11, 7)  # video frames of the two clips of a step
 MEMORY = 4.0  # GB that a step may need, unless said otherwise
 ADAM = 16  # bytes for each weight that learns: itself, its gradient, two moments; 4 for one that does not
 # Bytes that a step keeps for the way back, for each video frame: 26 MB were measured for C3D-P3D50 (AE-MSR: 25), 19 for
-# MT, 9 for VSE on pictures of 128 px, at most 4 for the others.
-KEPT = {"lipread": 30e6, "enhance": 9e6, "recognise": 5e6, "joint": 5e6}
+# MT, 18 for L2L on complex spectra, 9 for VSE on pictures of 128 px, at most 4 for the others. By kind, or by type.
+KEPT = {"lipread": 30e6, "enhance": 9e6, "recognise": 5e6, "joint": 5e6, "l2l_complex": 18e6}
 COLUMNS = ("id", "printed name", "preset", "parameters", "GMAC/s", "row of the paper")
 # What a wrong configuration or network can raise; the check goes on to the next.
 BROKEN = (AvsrError, ArithmeticError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError)
@@ -119,7 +119,8 @@ def step_gigabytes(system: System) -> float:
     """Memory of one step of `step`, in GB: from the network's weights and the frames of the two clips, as a bound."""
     model = build_meta(system)
     learnt = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return (ADAM * learnt + 4 * (parameters(model) - learnt) + KEPT[system.kind] * sum(CLIPS)) / 1e9
+    kept = KEPT.get(system.model["type"], KEPT[system.kind])
+    return (ADAM * learnt + 4 * (parameters(model) - learnt) + kept * sum(CLIPS)) / 1e9
 
 
 def step(system: System, memory: float = MEMORY) -> str:

@@ -131,13 +131,19 @@ def plan_jobs(args: argparse.Namespace, conf: ScoreConf, systems: list[System]):
                 continue
             seed = int(folder.name.removeprefix("seed"))
             own = run_command(*origin, [system])
-            for row in [system.id, *([f"{system.id}+shuffled"] if system.id in conf.shuffled else [])]:
+            for row in rows_of(system, conf):
                 for test_set in test_sets(system.kind, system_mel_set(system), lists, listens(system)):
                     yield _job(args, conf, own, row, system.kind, seed, test_set, checkpoint)
             for phase, kept in kept_phases(folder) if system.kind == "lipread" else ():
                 yield _job(args, conf, own, f"{system.id}+{phase}", system.kind, seed, WORDS, kept)
     if args.checkpoint:
         yield from _rescored(args, conf, f"{command} --checkpoint <checkpoint>", lists)
+
+
+def rows_of(system: System, conf: ScoreConf) -> list[str]:
+    """The rows of a trained system: itself, with shuffled video where asked, and OVA's audio branch alone."""
+    shuffled = [f"{system.id}+shuffled"] if system.id in conf.shuffled else []
+    return [system.id, *shuffled, *([f"{system.id}+audio"] if system.model["type"] == "ova" else [])]
 
 
 def kept_phases(folder: Path) -> list[tuple[str, Path]]:

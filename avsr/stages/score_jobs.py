@@ -214,6 +214,8 @@ def make_estimator(job: ScoreJob, utts: list[str]) -> tuple[Callable, str, int, 
     import torch
 
     model = _load(job)
+    if job.row.endswith("+audio"):
+        model.output = "audio"
     store = video_store(job.work_dir, job.split, model.video_input) if model.video_input else None
     partner = shuffled_partner(utts) if job.row.endswith("+shuffled") else {}
 

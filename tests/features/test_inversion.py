@@ -80,6 +80,12 @@ def test_griffin_lim_finds_a_wave_with_the_magnitudes():
     assert np.array_equal(out_n, griffin_lim(magnitude_tf, 640 * 20))
 
 
+@pytest.mark.parametrize("recon", RECONSTRUCTIONS)
+def test_a_wave_is_left_as_it_is(noisy_n, recon):
+    estimate_tf = 3 * mel(noisy_n, "wave")
+    assert np.array_equal(reconstruct(noisy_n, estimate_tf, "wave", recon), 3 * noisy_n)
+
+
 def test_arguments_that_do_not_fit_are_refused(noisy_n):
     with pytest.raises(ValueError, match="no reconstruction 'wiener'"):
         reconstruct(noisy_n, mel(noisy_n, "mel_htk"), "mel_htk", "wiener")

@@ -124,6 +124,13 @@ def test_bands_are_sums_of_bins():
     np.testing.assert_allclose(mel(wave_n, "mel_htk"), found @ filter_bank("mel_htk").T, rtol=1e-4, atol=1e-5)
 
 
+def test_samples_as_a_set():
+    wave_n = np.random.default_rng(0).standard_normal(1280)
+    found = mel(wave_n, "wave")
+    assert found.dtype == np.float32 and found.shape == (8, 160) == (8, bands("wave"))
+    np.testing.assert_array_equal(found[3], wave_n[480:640].astype(np.float32))
+
+
 def test_the_number_of_inputs_says_what_a_network_hears():
     assert [ae_msr_set(mels) for mels in (80, 321, 40)] == ["mel_htk", "stft", "mel_htk"]  # 40 is refused: MelInput
     assert [bands(name) for name in (*MEL_SETS, "stft", "stft161")] == [80, 80, 321, 161]

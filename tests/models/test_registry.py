@@ -25,8 +25,15 @@ AVSE = (
     "av_se2",
     "av_se2_late",
     "av_se2_faithful",
+    "dl_avse",
+    "dl_avse_faithful",
+    "ova",
+    "ova_faithful",
+    "l2l",
+    "l2l_faithful",
 )
-SMALLER = ("audio_only_crn", "av_se2", "av_se2_late", "av_se2_faithful")  # whose base size steps in 0.35 GB
+# whose base size steps in 0.35 GB
+SMALLER = ("audio_only_crn", "av_se2", "av_se2_late", "av_se2_faithful", "ova", "ova_faithful", "l2l")
 
 
 def write(folder, name, text):
@@ -155,6 +162,10 @@ PRINTED = {  # as specified: integers, or millions with the digits that stand th
     "vse": 18.63,
     "vse_faithful": 18.63,
     "av_se2": 5.43,
+    "dl_avse": 18.86,
+    "dl_avse_faithful": 28.94,
+    "ova": 5.95,
+    "l2l": 10.7,
     "ae_1drn": "56,445,632",
     "ae_tcn": "19,504,512",
     "eg_av": "14,507,561",

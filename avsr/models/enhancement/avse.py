@@ -56,8 +56,9 @@ class AVSE(nn.Module):
     def __init__(self, conf: AVSEConf):
         super().__init__()
         self.conf = conf
-        self.register_buffer("mel_mean", torch.zeros(bands(self.mel_set)))
-        self.register_buffer("mel_std", torch.ones(bands(self.mel_set)))
+        self.bands = bands(self.mel_set)
+        self.register_buffer("mel_mean", torch.zeros(self.bands))
+        self.register_buffer("mel_std", torch.ones(self.bands))
         if self.video_input:
             size = PICTURES[self.video_input]
             self.register_buffer("picture_mean", torch.zeros(size, size))
@@ -76,13 +77,11 @@ class AVSE(nn.Module):
         """
         noisy_btf, video, slices_b = self._whole_slices(noisy_btf, video, frames_b)
         clean_btf = clean_btf[:, : noisy_btf.shape[1]]
-        noisy_db = self._domain(noisy_btf)
-        out_btf = self._output(noisy_db, video, slices_b)
-        error_btf = (self._head(out_btf, noisy_db) - self._domain(clean_btf)) / self.mel_std
+        out_btf = self._output(self._domain(noisy_btf), video, slices_b)
         valid_bt1 = valid_mask(slices_b * SLICE_MEL, noisy_btf.shape[1])[..., None]
         # where() and not a product: a padded cell must not matter even if it is not finite.
-        squares = torch.where(valid_bt1, error_btf.square(), 0)
-        return squares.sum(), slices_b.sum() * (SLICE_MEL * squares.shape[2])
+        cells_btf = torch.where(valid_bt1, self._cells(out_btf, noisy_btf, clean_btf, valid_bt1), 0)
+        return cells_btf.sum(), slices_b.sum() * (SLICE_MEL * self.bands)
 
     @torch.no_grad()
     def estimate(self, noisy_btf: Tensor, video: Tensor | None, frames_b: Tensor) -> Tensor:
@@ -93,9 +92,9 @@ class AVSE(nn.Module):
         """
         whole_btf, video, slices_b = self._whole_slices(noisy_btf, video, frames_b)
         noisy_db = self._domain(whole_btf)
-        out_btf = self._output(noisy_db, video, slices_b)
+        out_btf = self._chosen(self._output(noisy_db, video, slices_b))
         if self.conf.head == "mask":
-            clean_btf = torch.sigmoid(out_btf) * whole_btf  # exact below the floor too
+            clean_btf = self._gain(out_btf) * whole_btf  # exact below the floor too
         else:
             clean_btf = 10 ** (self._head(out_btf, noisy_db) / 20)
         estimate_btf = noisy_btf.clone().float()
@@ -145,11 +144,24 @@ class AVSE(nn.Module):
         """The network's output for the noisy log-mel in dB: both inputs normalised, and zero where they are padding."""
         audio_btf = (noisy_db - self.mel_mean) / self.mel_std
         audio_btf = audio_btf * valid_mask(slices_b * SLICE_MEL, audio_btf.shape[1])[..., None]
-        if self.video_input:
-            # (x / 255 - mean) / std in one pass: pictures are most of the input
-            video = torch.addcmul(-self.picture_mean / self.picture_std, video.float(), 1 / (255 * self.picture_std))
-            video *= valid_mask(slices_b * SLICE_VIDEO, video.shape[1])[..., None, None]
-        return self.network(audio_btf, video, slices_b).float()
+        video_bthw = None if video is None else self._pictures(video, slices_b)
+        return self.network(audio_btf, video_bthw, slices_b).float()
+
+    def _pictures(self, video: Tensor, slices_b: Tensor) -> Tensor:
+        """Normalised pictures, zero where they are padding."""
+        # (x / 255 - mean) / std in one pass: pictures are most of the input
+        video = torch.addcmul(-self.picture_mean / self.picture_std, video.float(), 1 / (255 * self.picture_std))
+        video *= valid_mask(slices_b * SLICE_VIDEO, video.shape[1])[..., None, None]
+        return video
+
+    def _chosen(self, out_btf: Tensor) -> Tensor:
+        """What of the network's output is the estimate: here all."""
+        return out_btf
+
+    def _cells(self, out_btf: Tensor, noisy_btf: Tensor, clean_btf: Tensor, valid_bt1: Tensor) -> Tensor:
+        """The loss of each cell, of linear magnitudes; `valid_bt1` says which are real."""
+        error_btf = (self._head(out_btf, self._domain(noisy_btf)) - self._domain(clean_btf)) / self.mel_std
+        return error_btf.square()
 
     def _domain(self, mel_btf: Tensor) -> Tensor:
         """What the network hears, before normalisation, and what its error is taken in, of linear magnitudes."""
@@ -158,13 +170,19 @@ class AVSE(nn.Module):
     def _head(self, out_btf: Tensor, noisy_db: Tensor) -> Tensor:
         """The estimate of the clean log-mel in dB."""
         if self.magnitudes:
-            return torch.sigmoid(out_btf) * noisy_db
+            return self._gain(out_btf) * noisy_db
         if self.conf.head == "mask":
-            gain_db = nn.functional.logsigmoid(out_btf) * (20 / math.log(10))
-            return (noisy_db + gain_db).clamp(min=20 * math.log10(FLOOR))
+            return (noisy_db + self._gain_db(out_btf)).clamp(min=20 * math.log10(FLOOR))
         if self.conf.head == "residual":
             return noisy_db + out_btf * self.mel_std
         return out_btf * self.mel_std + self.mel_mean
+
+    def _gain(self, out_btf: Tensor) -> Tensor:
+        """The mask of a mask head."""
+        return torch.sigmoid(out_btf)
+
+    def _gain_db(self, out_btf: Tensor) -> Tensor:
+        return nn.functional.logsigmoid(out_btf) * (20 / math.log(10))
 
 
 class _Moments:

@@ -16,6 +16,7 @@ from avsr.errors import UsageError
 from avsr.layers.conv2d import ConvBlock, DeconvBlock
 from avsr.layers.masking import Packing, valid_mask
 from avsr.layers.mhca import Maps, MHCAConf, TwoStageMHCA
+from avsr.layers.recurrence import recur
 from avsr.models.enhancement.avse import AVSE, BANDS, SLICE_MEL, SLICE_VIDEO, AVSEConf
 
 LEVELS = 5
@@ -154,20 +155,9 @@ class MHCAAVCRN(AVSE):
         deep_bscft = layout.unfold(deep_ncft)
         batch, slices, c, f, t = deep_bscft.shape
         x_btd = deep_bscft.permute(0, 1, 4, 2, 3).reshape(batch, slices * t, c * f)
-        # Recurrences keep full precision under autocast: errors would add up over an utterance.
-        with torch.autocast(x_btd.device.type, enabled=False):
-            h_btd = self._recurrence(x_btd.float(), layout)
+        h_btd = recur(self.lstm, x_btd, layout.slices_b * SLICE_VIDEO)
         y_bscft = self.embedding(h_btd).reshape(batch, slices, t, c // 2, f).permute(0, 1, 3, 4, 2)
         return layout.fold(y_bscft)
-
-    def _recurrence(self, x_btd: Tensor, layout: "_Layout") -> Tensor:
-        if not self.conf.bidirectional or layout.full:
-            return self.lstm(x_btd)[0]  # forwards, padding comes last and disturbs nothing
-        steps_b = (layout.slices_b * SLICE_VIDEO).cpu()
-        packed = nn.utils.rnn.pack_padded_sequence(x_btd, steps_b, batch_first=True, enforce_sorted=False)
-        packed_out = self.lstm(packed)[0]
-        padded = nn.utils.rnn.pad_packed_sequence(packed_out, batch_first=True, total_length=x_btd.shape[1])
-        return padded[0]
 
     def _skip(self, level: int, fused_ncft: Tensor, decoded_ncft: Tensor, layout: "_Layout") -> Tensor:
         out_ncft = decoded_ncft

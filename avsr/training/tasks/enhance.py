@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 STATISTICS_BATCHES, STATISTICS_BATCH = 25, 8  # utterances that the normalisation is measured on
 SHIFT = 4  # pixels; decision: see docs/decisions.md
+# What a model must be better than, where it has such a method: its name, and whose loss it gives.
+BOUNDS = {"noisy_loss": "the noisy sound as it is", "audio_loss": "the audio branch alone"}
 
 
 @dataclass(frozen=True)
@@ -145,22 +147,23 @@ class EnhanceTask(Task):
         return total, count, {}
 
     def validate(self, model, batches, phase):
-        """The mean loss. A network that is no better than the noisy sound as it is, where it can tell, is warned of."""
-        if not hasattr(model, "noisy_loss"):
-            return super().validate(model, batches, phase)
-        noisy = [0.0, 0.0]
+        """The mean loss. A network that is no better than what it must be better than (BOUNDS), where it can tell, is
+        warned of."""
+        sums = {name: [0.0, 0.0] for name in BOUNDS if hasattr(model, name)}
 
         def watched():
             for batch in batches:
-                total, count = model.noisy_loss(batch["noisy_mel"], batch["clean_mel"], batch["frames"])
-                noisy[0] += float(total)
-                noisy[1] += float(count)
+                for name, both in sums.items():
+                    total, count = getattr(model, name)(batch["noisy_mel"], batch["clean_mel"], batch["frames"])
+                    both[0] += float(total)
+                    both[1] += float(count)
                 yield batch
 
         result = super().validate(model, watched(), phase)
-        floor = noisy[0] / max(noisy[1], 1.0)
-        if result["loss"] >= floor:
-            log.warning("the loss, %.5g, is not below that of the noisy sound as it is, %.5g", result["loss"], floor)
+        for name, (total, count) in sums.items():
+            bound = total / max(count, 1.0)
+            if result["loss"] >= bound:
+                log.warning("the loss, %.5g, is not below that of %s, %.5g", result["loss"], BOUNDS[name], bound)
         return result
 
     def prepare(self, model):
