@@ -183,7 +183,8 @@ def test_sets(kind: str, mel_set: str, lists: list[str], audio: bool = True) -> 
 
 
 def system_mel_set(system: System) -> str:
-    """AE sub-networks hear `mel_htk` or `stft`, the systems of the enhancement tables `mel_slaney`, or magnitudes."""
+    """By which lists and tables are chosen: AE sub-networks hear `mel_htk` or `stft`; the systems of the enhancement
+    tables `mel_slaney` or magnitudes, and those that hear something else, as published, stand with them."""
     if system.model["type"] == "ae":
         return ae_msr_set(system.model.get("mels", BANDS))
     return STFT_20MS if system.model.get("domain") == "magnitude" else "mel_slaney"
