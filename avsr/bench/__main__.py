@@ -1,7 +1,7 @@
 """`python -m avsr.bench [name] [--threads N] [--device cuda]`: speed, as ratios against a reference of the same run.
 
-Names: eleatt landmarks loading stages; none runs all. Prints machine, threads and versions first; a target that is
-missed is said. A bench is a module with `run(options) -> list[Row]`.
+Names: eleatt landmarks loading stages stream; none runs all. Prints machine, threads and versions first; a target that
+is missed is said. A bench is a module with `run(options) -> list[Row]`.
 """
 
 import argparse
@@ -14,7 +14,7 @@ from pathlib import Path
 from avsr.bench.common import Options, cores
 from avsr.errors import AvsrError
 
-BENCHES = ("eleatt", "landmarks", "loading", "stages")
+BENCHES = ("eleatt", "landmarks", "loading", "stages", "stream")
 LIBRARIES = ("torch", "numpy", "av", "h5py")
 
 
@@ -25,8 +25,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2, help="eleatt: of torch (default: 2; targets are for 1 and 2)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="eleatt: where it runs (default: cpu)")
     parser.add_argument("--clips", type=Path, help="landmarks: folder of video clips (default: a synthetic one)")
+    parser.add_argument("--work-dir", type=Path, help="stream: a recipe's work folder (default: a small one is made)")
     args = parser.parse_args(argv)
-    options = Options(args.threads, args.clips, args.device)
+    options = Options(args.threads, args.clips, args.device, args.work_dir)
     print(describe(args.threads), flush=True)
     missed = 0
     try:

@@ -18,6 +18,7 @@ class Options:
     threads: int = 1  # of torch
     clips: Path | None = None  # folder of video clips, instead of synthetic ones
     device: str = "cpu"  # or cuda
+    work_dir: Path | None = None  # of a recipe, instead of one made for the bench
 
 
 class Row(NamedTuple):
@@ -56,7 +57,7 @@ def run_stage(name: str, *arguments: str | Path) -> Usage:
     return measured([sys.executable, "-m", f"avsr.stages.{name}", *map(str, arguments)], environment)
 
 
-def make_mini(work: Path, train: int) -> None:
-    """Stage 1: the mini corpus with `train` training utterances, below `work` as a recipe has it."""
-    counts = [f"--set=prepare.{split}={count}" for split, count in (("train", train), ("valid", 2), ("test", 1))]
+def make_mini(work: Path, train: int, test: int = 1) -> None:
+    """Stage 1: the mini corpus with so many training and test utterances, below `work` as a recipe has it."""
+    counts = [f"--set=prepare.{split}={count}" for split, count in (("train", train), ("valid", 2), ("test", test))]
     run_stage("prepare", "--corpus", "mini", "--out", work / "data", "--nj", str(cores()), *counts)

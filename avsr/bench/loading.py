@@ -36,9 +36,9 @@ def run(_options: Options, clips: int = CLIPS, steps: int = STEPS, batch: int = 
         return [*reading(work, batch), *waiting(work, steps, batch)]
 
 
-def make_work(work: Path, clips: int) -> None:
+def make_work(work: Path, clips: int, test: int = 1) -> None:
     """Stages 1 to 4 on a small mini corpus."""
-    make_mini(work, clips)
+    make_mini(work, clips, test)
     data, dump = [work / "data" / split for split in ("train", "valid", "test")], work / "dump"
     run_stage("crop", "--data", *data, "--out", dump / "video")
     run_stage("extract", "--data", *data, "--video", dump / "video", "--out", dump / "audio")

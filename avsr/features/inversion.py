@@ -48,10 +48,14 @@ def reconstruct(
     return _wave(magnitude_tf * _phase(spectrum_tf), len(noisy_n))
 
 
+def band_gains(noisy_tf: np.ndarray, estimate_tf: np.ndarray, mel_set: str, gain_cap: float = 1.0) -> np.ndarray:
+    """(T, 80) gains, 0 to the cap, of mixture magnitudes (T, 321) and the estimate (T, 80)."""
+    return np.clip(estimate_tf / np.maximum(mel_magnitude(noisy_tf, mel_set), _TINY), 0, gain_cap)
+
+
 def _bin_gains(noisy_tf: np.ndarray, estimate_tf: np.ndarray, mel_set: str, gain_cap: float) -> np.ndarray:
     """(4 T + 1, bins) gains of the mixture's bins; the surplus frame repeats the last gain."""
-    noisy_mel_tf = mel_magnitude(noisy_tf[:-1], mel_set)
-    gain_tf = np.clip(estimate_tf / np.maximum(noisy_mel_tf, _TINY), 0, gain_cap)
+    gain_tf = band_gains(noisy_tf[:-1], estimate_tf, mel_set, gain_cap)
     gain_tf = np.append(gain_tf, gain_tf[-1:], axis=0)
     return gain_tf @ lift(mel_set).T
 

@@ -42,10 +42,10 @@ def istft(spectrum_tf: np.ndarray, samples: int) -> np.ndarray:
     window_n = hann(2 * half).astype(spectrum_tf.real.dtype)
     frames_tn = irfft(spectrum_tf, 2 * half, axis=-1) * window_n
     kept = slice(half, half + samples)
-    return _overlap_add(frames_tn)[kept] / _weights(len(frames_tn), 2 * half)[kept]
+    return overlap_add(frames_tn)[kept] / _weights(len(frames_tn), 2 * half)[kept]
 
 
-def _overlap_add(frames_tn: np.ndarray) -> np.ndarray:
+def overlap_add(frames_tn: np.ndarray) -> np.ndarray:
     """Frames (T, n) to (160 (T - 1) + n,): the window is whole hops long, so shifted rows are added."""
     count, parts = len(frames_tn), frames_tn.shape[1] // HOP
     blocks_th = np.zeros((count + parts - 1, HOP), dtype=frames_tn.dtype)
@@ -56,4 +56,4 @@ def _overlap_add(frames_tn: np.ndarray) -> np.ndarray:
 
 def _weights(frames: int, window: int) -> np.ndarray:
     """What overlap-add of the squared window gives at each sample: of 640 1.5, less within a window of the two ends."""
-    return _overlap_add(np.broadcast_to(hann(window) ** 2, (frames, window)))
+    return overlap_add(np.broadcast_to(hann(window) ** 2, (frames, window)))

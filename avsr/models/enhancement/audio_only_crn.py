@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from avsr.layers.conv2d import MaskedBatchNorm2d, column_mask, keep_valid
+from avsr.layers.recurrence import Memory, recur
 from avsr.models.enhancement.avse import AVSE, BANDS, SLICE_MEL, AVSEConf
 
 LINEAR_BINS = 161
@@ -50,27 +51,33 @@ class CRN(nn.Module):
         normed = levels[1:] if self.linear_output else levels
         self.decoder_norm = nn.ModuleDict({str(i): MaskedBatchNorm2d(wide[i]) for i in normed})
 
-    def forward(self, x_btf: Tensor, mask_bt: Tensor | None = None) -> Tensor:
-        """mask_bt: valid frames where some are padding (they stay out of the batch statistics)."""
+    def forward(self, x_btf: Tensor, mask_bt: Tensor | None = None, memory: Memory | None = None) -> Tensor:
+        """mask_bt: valid frames where some are padding (they stay out of the batch statistics).
+
+        With a `memory` the input is the next piece of a stream, without padding.
+        """
         y_bctf, skips = x_btf.unsqueeze(1), []
         for conv, norm in zip(self.encoder, self.encoder_norm, strict=True):
-            y_bctf = _normed(norm, conv(y_bctf)[:, :, :-1], mask_bt)
+            y_bctf, before = _with_last(conv, y_bctf, memory)
+            y_bctf = _normed(norm, conv(y_bctf)[:, :, before:-1], mask_bt)
             y_bctf = _clean(nn.functional.elu(y_bctf), mask_bt)
             skips.append(y_bctf)
-        y_bctf = self._remember(y_bctf)
+        y_bctf = self._remember(y_bctf, memory)
         for i in reversed(range(len(self.decoder))):
-            y_bctf = self.decoder[i](torch.cat([y_bctf, skips[i]], 1))
-            y_bctf = nn.functional.pad(y_bctf, (0, 0, 1, 0))  # a zero frame in front, so that none looks ahead
+            y_bctf, before = _with_last(self.decoder[i], torch.cat([y_bctf, skips[i]], 1), memory)
+            y_bctf = self.decoder[i](y_bctf)
+            # At the start a zero frame in front, so that none looks ahead.
+            y_bctf = nn.functional.pad(y_bctf, (0, 0, 1 - before, 0))
             if i or not self.linear_output:
                 y_bctf = _normed(self.decoder_norm[str(i)], y_bctf, mask_bt)
                 y_bctf = nn.functional.elu(y_bctf) if i else nn.functional.softplus(y_bctf)
             y_bctf = _clean(y_bctf, mask_bt)
         return y_bctf.squeeze(1)
 
-    def _remember(self, y_bctf: Tensor) -> Tensor:
+    def _remember(self, y_bctf: Tensor, memory: Memory | None) -> Tensor:
         batch, c, t, f = y_bctf.shape
-        with torch.autocast(y_bctf.device.type, enabled=False):
-            h_btd, _ = self.lstm(y_bctf.transpose(1, 2).flatten(2).float())
+        frames_b = torch.full((batch,), t, device=y_bctf.device)  # padding comes last and disturbs nothing
+        h_btd = recur(self.lstm, y_bctf.transpose(1, 2).flatten(2), frames_b, memory)
         return h_btd.unflatten(2, (c, f)).transpose(1, 2)
 
 
@@ -84,8 +91,21 @@ class AudioOnlyCRN(AVSE):
         super().__init__(conf)
         self.net = CRN(BANDS, conf.channels, "mel")
 
-    def network(self, audio_btf: Tensor, video_bthw: Tensor | None, slices_b: Tensor) -> Tensor:
-        return self.net(audio_btf, column_mask(slices_b * SLICE_MEL, audio_btf.shape[1]))
+    def memory(self) -> Memory:
+        return {}
+
+    def network(
+        self, audio_btf: Tensor, video_bthw: Tensor | None, slices_b: Tensor, memory: Memory | None = None
+    ) -> Tensor:
+        return self.net(audio_btf, column_mask(slices_b * SLICE_MEL, audio_btf.shape[1]), memory)
+
+
+def _with_last(layer: nn.Module, x_bctf: Tensor, memory: Memory | None) -> tuple[Tensor, int]:
+    """The frames with, in front, the last one that the layer saw in the piece before; and whether there is one."""
+    if memory is None:
+        return x_bctf, 0
+    last_bc1f, memory[layer] = memory.get(layer), x_bctf[:, :, -1:]
+    return (x_bctf, 0) if last_bc1f is None else (torch.cat([last_bc1f, x_bctf], 2), 1)
 
 
 def _normed(norm: MaskedBatchNorm2d, x_bctf: Tensor, mask_bt: Tensor | None) -> Tensor:

@@ -13,9 +13,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from avsr.errors import UtteranceError
+from avsr.errors import UsageError, UtteranceError
 from avsr.features.mel import bands
 from avsr.layers.masking import valid_mask
+from avsr.layers.recurrence import Memory
 
 SLICE_VIDEO = 5  # pictures of a slice
 SLICE_MEL = 20  # mel frames of a slice
@@ -43,6 +44,8 @@ class AVSE(nn.Module):
     (B, 20 S, 80), the normalised pictures (B, 5 S, 80, 80) or None, and the valid slices of each utterance
     -> (B, 20 S, 80). Both inputs are zero after the valid slices.
 
+    A system that can run on a stream also defines `memory()`, and its network takes one as a fourth argument.
+
     What an original publication does otherwise is an attribute: `mel_set`, `video_input` (crop128: of 128 px) and the
     two below, set before `__init__`.
     """
@@ -67,6 +70,10 @@ class AVSE(nn.Module):
     def network(self, audio_btf: Tensor, video_bthw: Tensor | None, slices_b: Tensor) -> Tensor:
         raise NotImplementedError
 
+    def memory(self) -> Memory:
+        """What a new stream starts with, for `estimate`. UsageError: the system, or an option of it, looks ahead."""
+        raise UsageError(f"{type(self).__name__} cannot run on a stream; MHCA-AVCRN, audio-only CRN and VSE can")
+
     def loss(
         self, noisy_btf: Tensor, clean_btf: Tensor, video: Tensor | None, frames_b: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -84,15 +91,18 @@ class AVSE(nn.Module):
         return cells_btf.sum(), slices_b.sum() * (SLICE_MEL * self.bands)
 
     @torch.no_grad()
-    def estimate(self, noisy_btf: Tensor, video: Tensor | None, frames_b: Tensor) -> Tensor:
+    def estimate(
+        self, noisy_btf: Tensor, video: Tensor | None, frames_b: Tensor, memory: Memory | None = None
+    ) -> Tensor:
         """Clean mel magnitude (B, 4 T, 80) of the noisy one (B, 4 T, 80).
 
         Only whole slices are enhanced: the last T mod 5 video frames of an utterance pass through noisy, and so does
-        padding. Raises UtteranceError when an utterance is shorter than a slice.
+        padding. With a `memory` (from `memory()`, which it changes) the inputs are the next whole slices of a stream,
+        without padding. Raises UtteranceError when an utterance is shorter than a slice.
         """
         whole_btf, video, slices_b = self._whole_slices(noisy_btf, video, frames_b)
         noisy_db = self._domain(whole_btf)
-        out_btf = self._chosen(self._output(noisy_db, video, slices_b))
+        out_btf = self._chosen(self._output(noisy_db, video, slices_b, memory))
         if self.conf.head == "mask":
             clean_btf = self._gain(out_btf) * whole_btf  # exact below the floor too
         else:
@@ -140,12 +150,13 @@ class AVSE(nn.Module):
         video = None if video is None else video[:, : most * SLICE_VIDEO]
         return noisy_btf[:, : most * SLICE_MEL], video, slices_b
 
-    def _output(self, noisy_db: Tensor, video: Tensor | None, slices_b: Tensor) -> Tensor:
+    def _output(self, noisy_db: Tensor, video: Tensor | None, slices_b: Tensor, memory: Memory | None = None) -> Tensor:
         """The network's output for the noisy log-mel in dB: both inputs normalised, and zero where they are padding."""
         audio_btf = (noisy_db - self.mel_mean) / self.mel_std
         audio_btf = audio_btf * valid_mask(slices_b * SLICE_MEL, audio_btf.shape[1])[..., None]
         video_bthw = None if video is None else self._pictures(video, slices_b)
-        return self.network(audio_btf, video_bthw, slices_b).float()
+        carried = () if memory is None else (memory,)  # only networks that stream take one
+        return self.network(audio_btf, video_bthw, slices_b, *carried).float()
 
     def _pictures(self, video: Tensor, slices_b: Tensor) -> Tensor:
         """Normalised pictures, zero where they are padding."""

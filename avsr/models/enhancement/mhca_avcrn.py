@@ -16,7 +16,7 @@ from avsr.errors import UsageError
 from avsr.layers.conv2d import ConvBlock, DeconvBlock
 from avsr.layers.masking import Packing, valid_mask
 from avsr.layers.mhca import Maps, MHCAConf, TwoStageMHCA
-from avsr.layers.recurrence import recur
+from avsr.layers.recurrence import Memory, recur
 from avsr.models.enhancement.avse import AVSE, BANDS, SLICE_MEL, SLICE_VIDEO, AVSEConf
 
 LEVELS = 5
@@ -80,6 +80,7 @@ class MHCAAVCRN(AVSE):
         super().__init__(conf)
         if min(conf.channels) < 1 or conf.lstm < 1:
             raise UsageError("model.channels and model.lstm must be positive")
+        self._continuous = conf.conv_mode == "continuous"
         self.gated = conf.balancing or conf.filtering
         wide = (1, *conf.channels)
         pictures = 1 if conf.video_layout == "framewise" else SLICE_VIDEO
@@ -98,9 +99,19 @@ class MHCAAVCRN(AVSE):
             DeconvBlock(wide[i + 1] * (1 + self.joined), wide[i], STRIDES[i], last=i == 0) for i in range(LEVELS)
         )
 
-    def network(self, audio_btf: Tensor, video_bthw: Tensor, slices_b: Tensor) -> Tensor:
+    def memory(self) -> Memory:
+        for option, ahead in (("bidirectional", self.conf.bidirectional), ("conv_mode", self._continuous)):
+            if ahead:
+                value = str(getattr(self.conf, option)).lower()
+                raise UsageError(
+                    f"model.{option}: {value} looks ahead beyond a slice and cannot run on a stream; "
+                    "train with bidirectional: false and conv_mode: sliced"
+                )
+        return {}
+
+    def network(self, audio_btf: Tensor, video_bthw: Tensor, slices_b: Tensor, memory: Memory | None = None) -> Tensor:
         batch, steps, _ = audio_btf.shape
-        layout = _Layout(slices_b, steps // SLICE_MEL, self.conf.conv_mode == "continuous")
+        layout = _Layout(slices_b, steps // SLICE_MEL, self._continuous)
         x_ncft = layout.fold(audio_btf.reshape(batch, -1, SLICE_MEL, BANDS).mT.unsqueeze(2))
         pictures = video_bthw.reshape(batch, -1, SLICE_VIDEO, *video_bthw.shape[2:])
         audio, fused = [], []
@@ -110,7 +121,7 @@ class MHCAAVCRN(AVSE):
             audio.append(x_ncft)
             video[i] = layout.place(video[i])
             fused.append(self.fusion[i](x_ncft, video[i], layout.mask(COLUMNS[i])))
-        y_ncft = self._remember(torch.cat([audio[-1], video[-1]], 1), layout)
+        y_ncft = self._remember(torch.cat([audio[-1], video[-1]], 1), layout, memory)
         for i in reversed(range(LEVELS)):
             y_ncft = self._skip(i, fused[i], y_ncft, layout)
             columns = COLUMNS[i - 1] if i else SLICE_MEL
@@ -150,12 +161,12 @@ class MHCAAVCRN(AVSE):
             found.append(time_mcft.repeat_interleave(COLUMNS[i] // SLICE_VIDEO, 3))
         return found
 
-    def _remember(self, deep_ncft: Tensor, layout: "_Layout") -> Tensor:
+    def _remember(self, deep_ncft: Tensor, layout: "_Layout", memory: Memory | None) -> Tensor:
         """Two LSTM layers over all 25 Hz steps of the utterance: (n, 2 c, 5, t) -> (n, c, 5, t)."""
         deep_bscft = layout.unfold(deep_ncft)
         batch, slices, c, f, t = deep_bscft.shape
         x_btd = deep_bscft.permute(0, 1, 4, 2, 3).reshape(batch, slices * t, c * f)
-        h_btd = recur(self.lstm, x_btd, layout.slices_b * SLICE_VIDEO)
+        h_btd = recur(self.lstm, x_btd, layout.slices_b * SLICE_VIDEO, memory)
         y_bscft = self.embedding(h_btd).reshape(batch, slices, t, c // 2, f).permute(0, 1, 3, 4, 2)
         return layout.fold(y_bscft)
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from avsr.errors import UsageError
 from avsr.layers.masking import MaskedBatchNorm1d
+from avsr.layers.recurrence import Memory
 from avsr.layers.same_conv import Pair, SameConv2d, SameConvTranspose2d
 from avsr.models.enhancement.avse import AVSE, BANDS, PICTURES, SLICE_MEL, SLICE_VIDEO, AVSEConf
 from avsr.models.enhancement.slices import Slices
@@ -125,7 +126,10 @@ class VSE(AVSE):
         self.spread = nn.Linear(both // 4, sound)
         self.decoder = Decoder(conf.channels)
 
-    def network(self, audio_btf: Tensor, video_bthw: Tensor, slices_b: Tensor) -> Tensor:
+    def memory(self) -> Memory:
+        return {}  # and empty it stays: no slice knows of another
+
+    def network(self, audio_btf: Tensor, video_bthw: Tensor, slices_b: Tensor, memory: Memory | None = None) -> Tensor:
         slices = Slices(slices_b, audio_btf.shape[1])
         sound_mc = self.audio(slices.sound(audio_btf)).flatten(1)
         both_mc = torch.cat([sound_mc, self.video(slices.pictures(video_bthw)).flatten(1)], 1)

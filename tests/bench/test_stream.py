@@ -1,0 +1,83 @@
+"""What the bench of streams measures, on one mixture and tiny systems. How fast anything is, is not asserted."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from avsr.bench import landmarks, loading, stream
+from avsr.bench.common import Options, Row
+from avsr.errors import AvsrError
+from avsr.models.registry import build_model
+from avsr.models.systems import load_system
+from avsr.training import checkpoint
+
+SYSTEMS = ("mhca_avcrn", "audio_only_crn")
+
+
+@pytest.fixture(scope="module")
+def work(tmp_path_factory) -> Path:
+    """Stages 1 to 4 on two training clips, and two systems as if they had been trained."""
+    folder = tmp_path_factory.mktemp("stream")
+    loading.make_work(folder, 2)
+    for name in SYSTEMS:
+        torch.manual_seed(0)
+        conf = load_system(name, "tiny").model
+        content = {"system": name, "config": {"system": {"model": conf}}, "model": build_model(conf).state_dict()}
+        (folder / "exp" / name / "seed0").mkdir(parents=True)
+        checkpoint.save(folder / "exp" / name / "seed0" / "best.pt", content)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def fast_landmarks(monkeypatch):
+    monkeypatch.setattr(landmarks, "run", lambda options: [Row("landmarks", 2.0, "ms a frame")])
+
+
+def test_delay_speed_and_landmarks_apart(work):
+    rows = stream.run(Options(work_dir=work), preset="tiny", slices=2)
+    assert (rows[0].value, rows[0].unit) == (230.0, "ms")
+    for name, system in zip(stream.SYSTEMS, (rows[1:5], rows[5:9], rows[9:13]), strict=True):
+        assert all(row.name.startswith(f"{name} tiny, one core: ") and row.value > 0 for row in system)
+        assert system[3].value == pytest.approx(sum(row.value for row in system[:3]))
+        assert [row.target for row in system] == [None, None, None, 50.0]
+    assert rows[13].name.startswith("landmarks") and rows[13].value == pytest.approx(5.0)  # 2 of 40 ms
+
+
+def test_live_against_offline(work):
+    rows = stream.live(work)
+    assert [row.unit for row in rows] == ["dB", "grey levels", "dB", "dB", "dB", "dB"]
+    level, grey, *near = [row.value for row in rows]
+    assert 0 < level < 20 and 0 < grey < 30 and all(10 < value <= 100 for value in near)
+    assert [row.name.split(":")[0] for row in rows[2:]] == [
+        "mhca_avcrn, live level", "mhca_avcrn, live crops", "mhca_avcrn, live both", "audio_only_crn, live level",
+    ]  # fmt: skip
+
+
+def test_live_crops_show_what_those_of_stage_2_show(work):
+    clip = stream.read_clips(work)[0]
+    assert clip.live.shape == clip.offline.shape and 3200 * len(clip.live) == 5 * len(clip.noisy_n)
+    near, far = (np.abs(clip.live.astype(float) - other).mean() for other in (clip.offline, clip.offline.mean()))
+    assert near < far / 3
+
+
+def test_without_a_work_folder_one_is_made(work, monkeypatch):
+    asked = []
+
+    def made(folder, clips, epochs):
+        asked.append((clips, epochs))
+        shutil.copytree(work, folder, dirs_exist_ok=True)
+
+    monkeypatch.setattr(stream, "make_trained", made)
+    rows = stream.run(Options(), preset="tiny", slices=2, clips=3, epochs=1)
+    assert asked == [(3, 1)] and len(rows) == 20
+
+
+def test_a_work_folder_without_mixtures(work, tmp_path):
+    shutil.copytree(work, tmp_path, dirs_exist_ok=True)
+    for path in (tmp_path / "data/test_noisy").iterdir():
+        path.unlink()
+    with pytest.raises(AvsrError, match="no mixture at -5 dB"):
+        stream.live(tmp_path)
