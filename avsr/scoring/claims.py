@@ -5,7 +5,6 @@ A cell is a rule of avsr.scoring.checks. Whether a claim holds is computed here 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan
 from pathlib import Path
 
 from avsr.config import CONF, read_yaml
@@ -13,7 +12,7 @@ from avsr.errors import UsageError
 from avsr.scoring.checks import COMPARE, FAILS, HOLDS, NOT_MEASURED, Rule, Verdict, check
 from avsr.scoring.metrics import METRICS, metric
 from avsr.scoring.results import Results
-from avsr.scoring.tables import DASH, Table
+from avsr.scoring.tables import DASH, Table, signed
 
 FOLDER = CONF / "claims"
 KEYS = {"pairs", "sets", "right_set", "metric", "compare", "margin"}  # of one entry of `cells`
@@ -124,11 +123,9 @@ def _against(cell: Verdict) -> float:
 def _cell(cell: Verdict, names: Mapping[str, str]) -> str:
     """`TCN-EG VA - EG-seq2seq AV, babble 0 dB: -3.1 [-5.0, -1.2]`, and what is asked where that is not zero."""
     (left, left_on, name), (right, right_on, _) = cell.rule.left, cell.rule.right
-    decimals, gap = metric(name).decimals, cell.difference
     where = _set_name(left_on) if left_on == right_on else f"{_set_name(left_on)} and {_set_name(right_on)}"
-    text = f"{names.get(left, left)} - {names.get(right, right)}, {where}: {gap.value:+.{decimals}f}"
-    if not isnan(gap.low):
-        text += f" [{gap.low:+.{decimals}f}, {gap.high:+.{decimals}f}]"
+    gap = signed(cell.difference, metric(name).decimals)
+    text = f"{names.get(left, left)} - {names.get(right, right)}, {where}: {gap}"
     return text + (f" (asked {cell.rule.compare} {cell.rule.margin:g})" if cell.rule.margin else "")
 
 
