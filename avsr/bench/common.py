@@ -18,6 +18,7 @@ class Options:
     threads: int = 1  # of torch
     clips: Path | None = None  # folder of video clips, instead of synthetic ones
     device: str = "cpu"  # or cuda
+    preset: str = "small"  # size of networks
 
 
 class Row(NamedTuple):
@@ -28,6 +29,7 @@ class Row(NamedTuple):
     unit: str
     target: float | None = None
     least: bool = False
+    decimals: int = 2
 
     @property
     def missed(self) -> bool:
