@@ -19,6 +19,7 @@ from avsr.scoring.report import Run, figure_folder, publish, read_training_log, 
 from avsr.scoring.results import Results
 from avsr.scoring.tables import by_inputs
 from avsr.stages.prepare_readers import SPLITS
+from avsr.stages.score_cost import cost_figure
 from avsr.stages.score_current import read_current
 from avsr.stages.score_spectrograms import (
     BABBLE_SET,
@@ -55,6 +56,7 @@ def write_all(args: argparse.Namespace, conf: Any, run: Run) -> None:
             *_curves(args, run, results, folder),
             *spectrograms(args, conf, run, folder),
             *figure3(args, conf, run, folder),
+            *cost_figure(args, run, results, folder),
             *_maps(args, conf, run, folder),
             *_mouths(args, run, folder),
         ]

@@ -1,9 +1,10 @@
-"""Figure 3 of MHCA-AVCRN in stage 9: which panels, of which utterances, with which boxes."""
+"""Figures of stage 9 on enhancement: Figure 3 of MHCA-AVCRN (panels, utterances, boxes), and scores against cost."""
 
 import numpy as np
 import pytest
 import torch
 
+from avsr.models.listing import gmac_per_second
 from avsr.models.registry import build_model
 from avsr.models.systems import load_system
 from avsr.scoring import figures
@@ -49,6 +50,16 @@ def drawn(monkeypatch):
 def run(work, systems: str, *options: str) -> str:
     assert score.main([f"--work-dir={work}", f"--systems={systems}", "--set=score.shuffled=[]", *options]) == 0
     return (work / "RESULTS.md").read_text()
+
+
+def test_score_against_cost_needs_three_systems(work, drawn, monkeypatch):
+    panels, draw = [], figures.score_against_cost
+    monkeypatch.setattr(figures, "score_against_cost", lambda one: (panels.append(one), draw(one))[1])
+    assert "cost.png" not in run(work, "vse mhca_avcrn") and not panels
+    assert "](figures/toy-none/cost.png)" in run(work, " ".join(SYSTEMS))
+    ((points,),) = [[*one.values()] for one in panels]  # natural noise alone was scored
+    listed = gmac_per_second(load_system("vse", "tiny"), build_model(load_system("vse", "tiny").model))
+    assert set(points) == {"VSE", "AV(SE)²", "MHCA-AVCRN"} and points["VSE"][0] == pytest.approx(listed)
 
 
 def test_panels_of_every_utterance_asked_for(work, drawn):
