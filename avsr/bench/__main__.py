@@ -1,6 +1,6 @@
 """`python -m avsr.bench [name] [--threads N] [--device cuda]`: speed, as ratios against a reference of the same run.
 
-Names: eleatt landmarks loading stages stream; none runs all. Prints machine, threads and versions first; a target that
+Names: eleatt enhance landmarks loading stages stream; none runs all. Prints machine, threads and versions first; a target that
 is missed is said. A bench is a module with `run(options) -> list[Row]`.
 """
 
@@ -13,8 +13,9 @@ from pathlib import Path
 
 from avsr.bench.common import Options, cores
 from avsr.errors import AvsrError
+from avsr.models.systems import PRESETS
 
-BENCHES = ("eleatt", "landmarks", "loading", "stages", "stream")
+BENCHES = ("eleatt", "enhance", "landmarks", "loading", "stages", "stream")
 LIBRARIES = ("torch", "numpy", "av", "h5py")
 
 
@@ -25,16 +26,17 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=2, help="eleatt: of torch (default: 2; targets are for 1 and 2)")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="eleatt: where it runs (default: cpu)")
     parser.add_argument("--clips", type=Path, help="landmarks: folder of video clips (default: a synthetic one)")
+    parser.add_argument("--preset", choices=PRESETS, default="small", help="enhance: size of the systems (small)")
     parser.add_argument("--work-dir", type=Path, help="stream: a recipe's work folder (default: a small one is made)")
     args = parser.parse_args(argv)
-    options = Options(args.threads, args.clips, args.device, args.work_dir)
+    options = Options(args.threads, args.clips, args.device, args.work_dir, args.preset)
     print(describe(args.threads), flush=True)
     missed = 0
     try:
         for name in [args.name] if args.name else BENCHES:
             for row in importlib.import_module(f"avsr.bench.{name}").run(options):
                 missed += row.missed
-                print(f"{row.name:72s} {row.value:9.2f} {row.unit:12s} {row.verdict}".rstrip(), flush=True)
+                print(f"{row.name:72s} {row.value:9.{row.decimals}f} {row.unit:12s} {row.verdict}".rstrip(), flush=True)
     except AvsrError as error:
         print(f"bench: {error}", file=sys.stderr)
         return error.exit_code

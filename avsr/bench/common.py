@@ -19,6 +19,7 @@ class Options:
     clips: Path | None = None  # folder of video clips, instead of synthetic ones
     device: str = "cpu"  # or cuda
     work_dir: Path | None = None  # of a recipe, instead of one made for the bench
+    preset: str = "small"  # size of networks
 
 
 class Row(NamedTuple):
@@ -29,6 +30,7 @@ class Row(NamedTuple):
     unit: str
     target: float | None = None
     least: bool = False
+    decimals: int = 2
 
     @property
     def missed(self) -> bool:

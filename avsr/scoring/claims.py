@@ -5,7 +5,6 @@ A cell is a rule of avsr.scoring.checks. Whether a claim holds is computed here 
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from math import isnan
 from pathlib import Path
 
 from avsr.config import CONF, read_yaml
@@ -13,9 +12,10 @@ from avsr.errors import UsageError
 from avsr.scoring.checks import COMPARE, FAILS, HOLDS, NOT_MEASURED, Rule, Verdict, check
 from avsr.scoring.metrics import METRICS, metric
 from avsr.scoring.results import Results
-from avsr.scoring.tables import DASH, Table
+from avsr.scoring.tables import DASH, ORACLES, Table, signed
 
 FOLDER = CONF / "claims"
+UNTRAINED = ("unprocessed", *ORACLES)
 KEYS = {"pairs", "sets", "right_set", "metric", "compare", "margin"}  # of one entry of `cells`
 
 
@@ -29,10 +29,12 @@ class Claim:
 
 @dataclass(frozen=True)
 class Judgement:
-    """What came out in every cell of a claim."""
+    """What came out in every cell of a claim; `seeds`: how many trainings of a system stand behind the measured ones,
+    a number for each that occurs."""
 
     claim: Claim
     cells: tuple[Verdict, ...]
+    seeds: tuple[int, ...] = ()
 
     @property
     def measured(self) -> list[Verdict]:
@@ -93,7 +95,18 @@ def _rules(text: str, cells: Mapping, where: str) -> Iterable[Rule]:
 
 def judge(results: Results, claims: Iterable[Claim]) -> list[Judgement]:
     """The verdict on every cell of every claim, by paired differences."""
-    return [Judgement(claim, tuple(check(results, claim.rules))) for claim in claims]
+    judgements = []
+    for claim in claims:
+        cells = tuple(check(results, claim.rules))
+        judgements.append(Judgement(claim, cells, _seeds(results, cells)))
+    return judgements
+
+
+def _seeds(results: Results, cells: Iterable[Verdict]) -> tuple[int, ...]:
+    """The numbers of seeds of what was trained; a mixture as it is has none."""
+    measured = [cell.rule for cell in cells if cell.verdict != NOT_MEASURED]
+    sides = {side[:2] for rule in measured for side in (rule.left, rule.right)}
+    return tuple(sorted({len(results.seeds(*side)) for side in sides if side[0] not in UNTRAINED}))
 
 
 def claim_table(title: str, judgements: Sequence[Judgement], names: Mapping[str, str]) -> Table:
@@ -108,10 +121,13 @@ def claim_table(title: str, judgements: Sequence[Judgement], names: Mapping[str,
         missing = len(one.cells) - len(one.measured)
         verdict = one.verdict if one.verdict == NOT_MEASURED else f"**{one.verdict}**"
         verdict += " where measured" if one.verdict == HOLDS and missing else ""
-        rows.append([one.claim.text, verdict, count, against, failing, str(missing or "none")])
+        seeds = " to ".join(map(str, dict.fromkeys((*one.seeds[:1], *one.seeds[-1:])))) or DASH
+        rows.append([one.claim.text, verdict, count, against, failing, str(missing or "none"), seeds])
     note = ("A claim holds where it holds in every cell that was measured. A cell is a paired difference, left minus "
-            "right [95 % interval, bootstrap over utterances]; it is clear where the whole interval agrees with it.")
-    header = ["Claim", "verdict", "holds in", "the cell most against it", "cells in which it fails", "not measured"]
+            "right [95 % interval, bootstrap over utterances], of means over the seeds of a system, whose number is "
+            "last; it is clear where the whole interval agrees with it.")
+    header = ["Claim", "verdict", "holds in", "the cell most against it", "cells in which it fails", "not measured",
+              "seeds"]
     return Table(title, header, rows, [note], words=True)
 
 
@@ -124,11 +140,9 @@ def _against(cell: Verdict) -> float:
 def _cell(cell: Verdict, names: Mapping[str, str]) -> str:
     """`TCN-EG VA - EG-seq2seq AV, babble 0 dB: -3.1 [-5.0, -1.2]`, and what is asked where that is not zero."""
     (left, left_on, name), (right, right_on, _) = cell.rule.left, cell.rule.right
-    decimals, gap = metric(name).decimals, cell.difference
     where = _set_name(left_on) if left_on == right_on else f"{_set_name(left_on)} and {_set_name(right_on)}"
-    text = f"{names.get(left, left)} - {names.get(right, right)}, {where}: {gap.value:+.{decimals}f}"
-    if not isnan(gap.low):
-        text += f" [{gap.low:+.{decimals}f}, {gap.high:+.{decimals}f}]"
+    gap = signed(cell.difference, metric(name).decimals)
+    text = f"{names.get(left, left)} - {names.get(right, right)}, {where}: {gap}"
     return text + (f" (asked {cell.rule.compare} {cell.rule.margin:g})" if cell.rule.margin else "")
 
 

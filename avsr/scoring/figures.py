@@ -131,6 +131,30 @@ def _looks(names: Sequence[str], looks: Mapping[str, tuple[str, str]]) -> dict[s
                    "ls": DASHES[line[second] % len(DASHES)]} for name, (first, second) in pairs.items()}
 
 
+def score_against_cost(panels: Mapping[str, Mapping[str, tuple[float, float, float, float]]],
+                       ylabel: str = "STOI %") -> "Figure":
+    """Score against cost, a panel a test set: title -> {name: (10^9 multiply-adds a second, value, low, high)}.
+
+    Bars are 95 % intervals; the axis of costs is logarithmic.
+    """
+    figure, axes = _figure(9.0, 4.2, 1, len(panels))
+    names = [*dict.fromkeys(name for points in panels.values() for name in points)]
+    for axis, (title, points) in zip(axes[0], panels.items(), strict=True):
+        for name, (gmac, value, low, high) in points.items():
+            reach = np.nan_to_num(np.maximum([[value - low], [high - value]], 0.0))
+            style = {**_style(names.index(name)), "ls": "none"}
+            axis.errorbar([gmac], [value], yerr=reach, label=name, capsize=2, ms=6, elinewidth=0.9, **style)
+        axis.set_xscale("log")
+        axis.set_xlabel("10$^9$ multiply-adds a second")
+        axis.set_title(title, fontsize=10, loc="left")
+        axis.grid(alpha=0.3, which="both")
+    axes[0, 0].set_ylabel(ylabel)
+    handles = {label: handle for axis in axes[0] for handle, label in zip(*axis.get_legend_handles_labels(),
+                                                                          strict=True)}
+    figure.legend(handles.values(), handles.keys(), fontsize=8, frameon=False, loc="outside right upper")
+    return figure
+
+
 def crop_sheet(rows: Sequence[tuple[str, np.ndarray]]) -> "Figure":
     """Mouth crops (AE-MSR Figure 7): a row an utterance, (id, grey pictures of (pictures, height, width) uint8)."""
     figure, axes = _figure(max(len(crops_thw) for _, crops_thw in rows), 1.2 * len(rows), len(rows))

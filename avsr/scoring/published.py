@@ -8,6 +8,8 @@ from avsr.errors import UsageError
 from avsr.scoring.metrics import METRICS
 
 FOLDER = CONF / "published"
+# Of the systems of other papers, printed and what follows from it: no metrics, for nothing measures them.
+COMPARISONS = ("pesq_difference", "pesq_implied")
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,8 @@ class PublishedNumbers:
 def read_published(folder: Path = FOLDER) -> PublishedNumbers:
     """Reads every YAML of the folder: `paper`, `corpus`, and `tables` of `metrics: {metric: {system: [numbers]}}`.
 
-    The numbers of a system stand in the order of the table's `test_sets`; null where the paper has none.
+    A table may hold `pesq_difference: {system: [numbers]}` and `pesq_implied` in the place of metrics. The numbers of a
+    system stand in the order of the table's `test_sets`; null where the paper has none.
     Raises UsageError for an unknown metric or a row of another length than `test_sets`.
     """
     cells: dict = {}
@@ -47,9 +50,11 @@ def read_published(folder: Path = FOLDER) -> PublishedNumbers:
         data = read_yaml(path)
         corpora[data["paper"]] = data["corpus"]
         for table, content in data["tables"].items():
-            for metric, rows in content.get("metrics", {}).items():
-                if metric not in METRICS:
-                    raise UsageError(f"{path}: {table}: unknown metric {metric!r}")
+            unknown = next((name for name in content.get("metrics", {}) if name not in METRICS), None)
+            if unknown:
+                raise UsageError(f"{path}: {table}: unknown metric {unknown!r}")
+            compared = {name: content[name] for name in COMPARISONS if name in content}
+            for metric, rows in {**content.get("metrics", {}), **compared}.items():
                 for system, numbers in rows.items():
                     if len(numbers) != len(content["test_sets"]):
                         raise UsageError(f"{path}: {table}: {system} has not as many numbers as test_sets")

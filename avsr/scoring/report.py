@@ -14,6 +14,7 @@ from avsr.errors import AvsrError, UsageError
 from avsr.features.mel import AVSE_SETS, STFT
 from avsr.scoring.checks import Rule, check
 from avsr.scoring.claims import Claim, claim_table, judge
+from avsr.scoring.compared import compared_table
 from avsr.scoring.confusions import word_tables
 from avsr.scoring.examples import example_table
 from avsr.scoring.published import PublishedNumbers, read_published
@@ -189,8 +190,10 @@ def score_tables(run: Run, results: Results, rows: Sequence[System], published: 
     paper_kinds = ("speech", "natural")
     tables = []
     for metric in ("stoi", "pesq_raw"):
-        title = {"stoi": "Enhancement: STOI %", "pesq_raw": "Enhancement: PESQ (raw narrow-band P.862, -0.5 to 4.5)"}
+        title = {"stoi": "Enhancement: STOI % (MHCA-AVCRN Tables 1 and 2)",
+                 "pesq_raw": "Enhancement: PESQ (raw narrow-band P.862, -0.5 to 4.5; MHCA-AVCRN Tables 1 and 2)"}
         tables.append(make(title[metric], noise_columns(paper_kinds, SNRS_ENHANCEMENT, [metric]), enhances))
+    tables.append(compared_table(run.mark, results, rows, published))
     own = noise_columns(("own",), SNRS_ENHANCEMENT, ["stoi", "pesq_raw"])
     tables.append(make("Enhancement: own voice", own, enhances, OWN_NOTE))
     for metric, title in (("estoi", "ESTOI %"), ("si_sdr", "SI-SDR dB"), ("pesq_wb", "wide-band PESQ (P.862.2)")):

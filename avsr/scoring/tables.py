@@ -8,7 +8,7 @@ from avsr.errors import UsageError
 from avsr.scoring.checks import NOT_MEASURED, VERDICTS, Verdict
 from avsr.scoring.metrics import METRICS, metric
 from avsr.scoring.published import PublishedNumbers
-from avsr.scoring.results import Results, Summary
+from avsr.scoring.results import Difference, Results, Summary
 
 DASH = "–"
 SNRS_ENHANCEMENT = (-5, 0)
@@ -98,6 +98,16 @@ def number(summary: Summary | None) -> str:
     return text + (f" ({summary.scored}/{summary.total})" if summary.scored < summary.total else "")
 
 
+def signed(difference: Difference | None, decimals: int) -> str:
+    """A cell: a difference with its sign and its paired 95 % interval; of a single utterance without one."""
+    if difference is None:
+        return DASH
+    text = f"{difference.value:+.{decimals}f}"
+    if isnan(difference.low):
+        return text
+    return f"{text} [{difference.low:+.{decimals}f}, {difference.high:+.{decimals}f}]"
+
+
 def order(results: Results, systems: Sequence[System]) -> list[System]:
     """The rows in the order given, with what was measured beside: unprocessed first, then after each system its
     variants `<id>+<variant>` and rescored checkpoints `<id>@<digest>`, at the end oracles and systems not in the list.
@@ -172,10 +182,7 @@ def check_table(title: str, verdicts: Sequence[Verdict], names: dict[str, str]) 
             verdict = f"{NOT_MEASURED} ({missing or 'no utterance in common'})"
             rows.append([one.rule.text, number(one.left), right, DASH, asked, verdict, DASH])
             continue
-        gap = one.difference
-        difference = f"{gap.value:+.{decimals}f}"
-        if not isnan(gap.low):
-            difference += f" [{gap.low:+.{decimals}f}, {gap.high:+.{decimals}f}]"
+        difference = signed(one.difference, decimals)
         rows.append([one.rule.text, number(one.left), right, difference, asked, f"**{one.verdict}**",
                      "yes" if one.clear else "no"])
     counts = ", ".join(f"{sum(one.verdict == verdict for one in verdicts)} {verdict}" for verdict in VERDICTS)

@@ -51,7 +51,10 @@ class ScoreConf:
     oracle: bool = True  # the true mel magnitudes, reconstructed: what `recon` loses; and the best mask of 0 to 1
     claims: tuple[str, ...] = ()  # of a paper, in a table of their own: names of conf/claims/, such as ae_msr
     checks: str = "mini"  # what is asked of the results: conf/checks/<name>.yaml
-    figure_utterance: str | None = None  # of the spectrograms; null: the first test utterance
+    # Of the spectrograms; null: the first test utterance. Of several each has a Figure 3, the first all other figures.
+    figure_utterance: str | tuple[str, ...] | None = None
+    # Dotted frames around details in Figure 3 of the first: start s, end s, lowest kHz, highest kHz
+    figure_boxes: tuple[tuple[float, float, float, float], ...] = ()
 
 
 def main(argv: list[str] | None = None) -> int:

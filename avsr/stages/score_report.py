@@ -11,29 +11,31 @@ import numpy as np
 
 from avsr.config import CONF
 from avsr.errors import AvsrError
-from avsr.features.mel import AVSE_SETS, STFT, mel, mel_magnitude
-from avsr.features.stft import stft
-from avsr.noise.sampler import ListMixer
 from avsr.scoring import figures
 from avsr.scoring.checks import read_rules
 from avsr.scoring.examples import choose
 from avsr.scoring.published import FOLDER as PUBLISHED
 from avsr.scoring.report import Run, figure_folder, publish, read_training_log, wer_curves, write_report
 from avsr.scoring.results import Results
-from avsr.scoring.tables import System, by_inputs
+from avsr.scoring.tables import by_inputs
 from avsr.stages.prepare_readers import SPLITS
+from avsr.stages.score_cost import cost_figure
 from avsr.stages.score_current import read_current
-from avsr.stages.score_jobs import ScoreJob, make_estimator
-from avsr.stages.train_system import run_folder
+from avsr.stages.score_spectrograms import (
+    BABBLE_SET,
+    FIGURE_SET,
+    drawn_utterances,
+    figure3,
+    finished,
+    list_mixer,
+    spectrograms,
+)
 from avsr.storage.arrays import Store
 from avsr.storage.datadir import HELDOUT
 from avsr.storage.markers import is_done, mark
-from avsr.training.folder import RunFolder
 
 log = logging.getLogger("avsr")
 CHECKS = CONF / "checks"
-FIGURE_SET, BABBLE_SET = "speech_-5dB", "babble_-5dB"
-CENTRAL, CENTRAL_SAMPLES = "spectrograms_central.png", 100 * 160  # 100 frames of sound, 10 ms each
 MOUTHS = 8  # pictures of an utterance
 STAGES = {"lipread": 5, "enhance": 6, "recognise": 7, "joint": 8}
 
@@ -52,7 +54,9 @@ def write_all(args: argparse.Namespace, conf: Any, run: Run) -> None:
         folder = figure_folder(out, run)
         drawn = [
             *_curves(args, run, results, folder),
-            *_spectrograms(args, conf, run, folder),
+            *spectrograms(args, conf, run, folder),
+            *figure3(args, conf, run, folder),
+            *cost_figure(args, run, results, folder),
             *_maps(args, conf, run, folder),
             *_mouths(args, run, folder),
         ]
@@ -74,7 +78,7 @@ def made_from(args: argparse.Namespace, conf: Any, run: Run, results: Results) -
     texts = [[str(path.relative_to(runs)), path.read_text(encoding="utf-8")] for path in paths]
     printed = [path.read_text(encoding="utf-8") for path in sorted(PUBLISHED.glob("*.yaml"))]
     held = [[*key, list(by_seed)] for key, by_seed in results.scores.items()]
-    return ["results 4", args.seed, conf, run, texts, held, printed]
+    return ["results 5", args.seed, conf, run, texts, held, printed]
 
 
 def results_folder(args: argparse.Namespace) -> Path:
@@ -135,79 +139,23 @@ def _logs(args: argparse.Namespace, run: Run, kind: str):
                 log.warning("%s", error)
 
 
-def _spectrograms(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -> list[tuple[str, str]]:
-    """Clean, noisy and every enhancement system on one test utterance, on the interference that it is trained for: AVSE
-    systems as waveforms against a competing talker, AE sub-networks (TCN-AE) by their mel estimates, in babble, and in
-    babble on the central frames alone (AE-MSR Figure 8)."""
-    drawn = []
-    for name, test_set, mel_sets, title in (
-        ("spectrograms.png", FIGURE_SET, AVSE_SETS, "competing talker at -5 dB"),
-        ("spectrograms_mel.png", BABBLE_SET, ("mel_htk", STFT), "babble at -5 dB: mel magnitudes"),
-        (CENTRAL, BABBLE_SET, ("mel_htk", STFT), "babble at -5 dB on the central 100 frames alone: mel magnitudes"),
-    ):
-        mixer = _mixer(args, test_set)
-        systems = [one for one in run.systems if one.kind == "enhance" and one.mel_set in mel_sets]
-        systems = [one for one in systems if _finished(args, one.id)]
-        if mixer is None or (not systems and test_set != FIGURE_SET):
-            continue
-        utt = conf.figure_utterance or min(mixer.rows)
-        waves = mixer.central(utt, CENTRAL_SAMPLES) if name == CENTRAL else mixer.mixture(utt)
-        panels = _panels(args, conf, systems, waves, utt, test_set)
-        bin_hz = 25 if test_set == FIGURE_SET else None
-        figures.save(figures.spectrogram_panels(panels, bin_hz=bin_hz), folder / name)
-        drawn.append((name, f"Utterance {utt}, {title}"))
-    return drawn
-
-
-def _panels(
-    args: argparse.Namespace,
-    conf: Any,
-    systems: list[System],
-    waves: tuple[np.ndarray, np.ndarray],
-    utt: str,
-    test_set: str,
-) -> list[tuple[str, np.ndarray]]:
-    """Titles and magnitudes of `waves`, (noisy, clean), and of what is made of them: of the STFT, or of mel bands on
-    the babble list."""
-    noisy_n, clean_n = waves
-    frames = len(noisy_n) // 640 // 5 * 5
-    noisy_n, clean_n = noisy_n[: 640 * frames], clean_n[: 640 * frames]
-    waves, mels = [("clean", clean_n), ("noisy", noisy_n)], []
-    for system in systems:
-        best = _finished(args, system.id)
-        job = ScoreJob(system.id, "enhance", args.seed, test_set, args.work_dir, best, None, device=args.device)
-        estimate, mel_set, _, seen = make_estimator(job, [utt])
-        if not seen(utt):
-            continue
-        estimate_tf = estimate(utt, mel(noisy_n, mel_set), frames)
-        if test_set == FIGURE_SET:
-            waves.append((system.name, _wave(noisy_n, estimate_tf, mel_set, conf.recon)))
-        else:
-            if mel_set == STFT:  # drawn in the bands of the others
-                estimate_tf = mel_magnitude(estimate_tf, "mel_htk")
-            mels.append((f"{system.name}, mel estimate", estimate_tf))
-    if test_set == FIGURE_SET:
-        return [(title, np.abs(stft(wave_n))) for title, wave_n in waves]
-    return [*((title, mel(wave_n, "mel_htk")) for title, wave_n in waves), *mels]
-
-
 def _maps(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -> list[tuple[str, str]]:
     """Gates of MHCA-AVCRN and attention of the audio-visual recogniser, where they were trained."""
     from avsr.stages import score_maps  # it imports torch
 
     drawn = []
-    checkpoint = _finished(args, "mhca_avcrn")
-    mixer = _mixer(args, FIGURE_SET)
+    checkpoint = finished(args, "mhca_avcrn")
+    mixer = list_mixer(args, FIGURE_SET)
     if mixer and checkpoint:
-        utt = conf.figure_utterance or min(mixer.rows)
+        utt = drawn_utterances(conf, mixer)[0]
         figure = score_maps.gates(checkpoint, mixer, args.work_dir, utt)
         if figure is not None:
             figures.save(figure, folder / "gates.png")
             drawn.append(("gates.png", f"MHCA-AVCRN, gates of its five levels, utterance {utt}"))
-    checkpoint = _finished(args, "eg_av")
-    mixer = _mixer(args, BABBLE_SET)
+    checkpoint = finished(args, "eg_av")
+    mixer = list_mixer(args, BABBLE_SET)
     if mixer and checkpoint:
-        utt = conf.figure_utterance or min(mixer.rows)
+        utt = drawn_utterances(conf, mixer)[0]
         for name, figure in score_maps.attention(checkpoint, mixer, args.work_dir, utt):
             figures.save(figure, folder / f"attention_{name}.png")
             drawn.append((f"attention_{name}.png", f"EG-seq2seq AV, {name}, utterance {utt}, babble at -5 dB"))
@@ -234,20 +182,3 @@ def _mouths(args: argparse.Namespace, run: Run, folder: Path) -> list[tuple[str,
         log.info("%s: mouth crops, for a look; they are not published", folder / "mouths.png")
         return []
     return [("mouths.png", "Mouth crops as the lip readers see them, of utterances chosen by hash")]
-
-
-def _finished(args: argparse.Namespace, system: str) -> Path | None:
-    """The best checkpoint of a training that has ended."""
-    run = RunFolder(run_folder(args.work_dir, system, args.seed))
-    return run.best if run.done.exists() and run.best.exists() else None
-
-
-def _mixer(args: argparse.Namespace, name: str) -> ListMixer | None:
-    path = args.work_dir / "data" / "test_noisy" / f"{name}.jsonl"
-    return ListMixer(path, args.work_dir, "test") if path.exists() else None
-
-
-def _wave(noisy_n: np.ndarray, estimate_tf: np.ndarray, mel_set: str, recon: str) -> np.ndarray:
-    from avsr.features.inversion import reconstruct
-
-    return reconstruct(noisy_n, estimate_tf, mel_set, recon)

@@ -40,19 +40,19 @@ def test_a_claim_that_fails_in_one_cell_does_not_hold_and_names_it(tmp_path):
     })
     (row,) = made.rows
     cell = "System A - System B, babble -5 dB: +10.0 [+10.0, +10.0]"
-    assert row == ["one below two", "**does not hold**", "2 of 3; clear in 1", cell, cell, "none"]
+    assert row == ["one below two", "**does not hold**", "2 of 3; clear in 1", cell, cell, "none", "1"]
 
 
 def test_a_claim_holds_where_it_holds_in_all_that_was_measured(tmp_path):
     measured = {("a", "clean"): [1, 2], ("b", "clean"): [3, 3], ("a", "babble_0dB"): [1, 1]}
     (row,) = table(tmp_path, CELLS, measured).rows
-    assert row[1:3] == ["**holds** where measured", "1 of 1; clear in 1"] and row[4:] == ["none", "2"]
+    assert row[1:3] == ["**holds** where measured", "1 of 1; clear in 1"] and row[4:] == ["none", "2", "1"]
     assert row[3].startswith("System A - System B, clean: -15.0")
 
 
 def test_a_claim_without_a_measured_cell_is_not_measured(tmp_path):
     (row,) = table(tmp_path, CELLS, {("a", "clean"): [1]}).rows
-    assert row[1:] == ["not measured", "–", "–", "–", "3"]
+    assert row[1:] == ["not measured", "–", "–", "–", "3", "–"]
 
 
 def test_margins_other_directions_and_another_set_on_the_right(tmp_path):
@@ -79,8 +79,34 @@ def test_wrong_claims_are_refused_by_number(tmp_path, cells, message):
 
 
 def test_a_name_without_claims_is_refused():
-    with pytest.raises(UsageError, match="there are no claims 'ae_mrs'; there is ae_msr"):
+    with pytest.raises(UsageError, match="there are no claims 'ae_mrs'; there is ae_msr, mhca_avcrn"):
         read_claims("ae_mrs")
+
+
+def test_the_numbers_of_seeds_are_printed_and_differences_are_of_their_means(tmp_path):
+    measured = {("a", "clean"): [1, 1], ("b", "clean"): [4, 4], ("unprocessed", "clean"): [5, 5]}
+    made = {key: dict(by_seed) for key, by_seed in results(measured).scores.items()}
+    made["a", "clean"][1] = results({("a", "clean"): [3, 3]}).scores["a", "clean"][0]
+    (claim,) = claims(tmp_path, "{pairs: [[a, b], [a, unprocessed]], sets: [clean], metric: wer}")
+    (judged,) = judge(Results(made), [claim])
+    assert judged.seeds == (1, 2)
+    assert [round(cell.difference.value, 6) for cell in judged.cells] == [-20.0, -30.0]
+    (row,) = claim_table("Claims", [judged], {}).rows
+    assert row[-1] == "1 to 2"
+
+
+def test_the_claims_of_mhca_avcrn_on_its_own_numbers():
+    """What is printed agrees with every claim but (b): STOI in natural noise at -5 dB, and a tie by Table 2."""
+    numbers, against, cells = read_published(), [], 0
+    for claim in read_claims("mhca_avcrn"):
+        for rule in claim.rules:
+            left, right = (numbers.cell(*side).split(" / ") for side in (rule.left, rule.right))
+            assert rule.compare == ">" and rule.margin == 0
+            cells += 1
+            if not all(float(one) > float(other) for one in left for other in right):
+                against.append((claim.text[:3], *rule.left[1:]))
+    assert against == [("(b)", "natural_-5dB", "stoi"), ("(b)", "natural_0dB", "pesq_raw")]
+    assert cells == 3 * 8 + 2 * 2
 
 
 def test_the_claims_of_ae_msr_hold_on_its_own_numbers():

@@ -25,6 +25,8 @@ def make():
         "training": figures.training_curves({"one": log, "two": log}, relative=True),
         "wer of many": figures.error_against_snr({f"{i} {s}": curve for i in "abcd" for s in "wxyz"},
                                                  looks={f"{i} {s}": (i, s) for i in "abcd" for s in "wxyz"}),
+        "cost": figures.score_against_cost({"Speech": {"one": (0.1, 70.0, 68.0, 72.0), "two": (2.0, 75.0, 73.0, 78.0)},
+                                            "Natural": {"two": (2.0, 74.0, float("nan"), float("nan"))}}),
         "mouths": figures.crop_sheet([(f"s{k}-x", rng.integers(0, 256, (8, 112, 112))) for k in range(4)]),
         "attention": figures.attention_map(rng.random((22, 75)), list("BIN BLUE AT F TWO NOW") + ["end"], 3.0),
         "gates": figures.gate_maps([(f"level {k}", rng.random((80 >> k, 300 >> k))) for k in range(5)], 3.0),
@@ -92,3 +94,13 @@ def test_a_sheet_shows_every_crop_in_its_row():
     shown = [axis.images[0].get_array()[0, ::4].tolist() for axis in figure.axes]
     assert shown == [[0, 1, 2], [10, 11]]
     assert [axis.get_title(loc="left") for axis in figure.axes] == ["a", "b"]
+
+
+def test_costs_are_on_a_logarithmic_axis_with_their_intervals():
+    figure = figures.score_against_cost({"Speech": {"one": (0.1, 70.0, 68.0, 73.0), "two": (2.0, 75.0, 74.0, 76.0)}})
+    (axis,) = figure.axes
+    assert axis.get_xscale() == "log"
+    one = axis.containers[0]
+    assert one.lines[0].get_xydata().tolist() == [[0.1, 70.0]]
+    assert one.lines[2][0].get_segments()[0][:, 1].tolist() == [68.0, 73.0]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "two"]

@@ -166,7 +166,7 @@ def test_systems_with_a_name_that_is_none(finished, stage, capsys):
 
 def test_claims_that_are_not_there_are_refused_before_anything_is_scored(finished, capsys):
     assert score.main(["--work-dir", str(finished), "--set=score.claims=[ae_mrs]"]) == 2
-    assert one_line(capsys) == "score: score.claims: there are no claims 'ae_mrs'; there is ae_msr\n"
+    assert one_line(capsys) == "score: score.claims: there are no claims 'ae_mrs'; there is ae_msr, mhca_avcrn\n"
 
 
 def test_every_stage_refuses_a_device_that_is_not_there(finished, capsys, monkeypatch):
