@@ -1,7 +1,7 @@
 """`python -m avsr.bench [name] [--threads N] [--device cuda]`: speed, as ratios against a reference of the same run.
 
-Names: eleatt enhance landmarks loading stages stream; none runs all. Prints machine, threads and versions first; a target that
-is missed is said. A bench is a module with `run(options) -> list[Row]`.
+Names: eleatt enhance landmarks loading stages stream; none runs all. Prints machine, threads and versions first; a
+target that is missed is said. A bench is a module with `run(options) -> list[Row]`.
 """
 
 import argparse
