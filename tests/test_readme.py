@@ -34,7 +34,7 @@ SECTION_CONFS = {
     "prepare": PrepareConf, "crop": CropConf, "mix": MixConf, "pretrain": PretrainConf, "enhance": TrainStageConf,
     "recognise": TrainStageConf, "joint": TrainStageConf, "score": ScoreConf,
 }  # fmt: skip
-FOLDERS = ("GRID", "NOISE", "SPEECH", "LRW", "LRS2", "LRS3")  # a reader's own
+FOLDERS = ("GRID", "NOISE", "SPEECH", "LRW", "LRS2", "LRS3", "TCDTIMIT")  # a reader's own
 COMMANDS = sorted(
     {line.strip().split("#")[0].strip() for line in README.splitlines() if re.match(r"    (\./|\. |python )", line)}
 )

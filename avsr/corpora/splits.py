@@ -84,7 +84,7 @@ def make_split(protocol: str, speakers: Mapping[str, Sequence[Clip]], seed: int)
         split = protocol_mini(speakers, seed)
     elif protocol == "GT":
         protocol_g(speakers, seed)  # says which speakers of GRID are missing
-        raise AvsrError("protocol GT needs TCD-TIMIT beside GRID, whose reader is not there yet; use --protocol G")
+        raise AvsrError("protocol GT, GRID with TCD-TIMIT beside it, is not there yet; use --protocol G")
     elif protocol in speakers:
         split = one_speaker(speakers[protocol], seed)
     else:

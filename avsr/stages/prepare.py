@@ -23,6 +23,7 @@ from avsr.storage.datadir import HELDOUT, Utterance, in_order, table_files, writ
 from avsr.storage.markers import is_done, mark
 
 log = logging.getLogger("avsr")
+PROTOCOLS = "grid: G, GT, s1 ...; lrs: lrs3, lrs2; tcd_timit: volunteers, all, 01M ...; else the corpus"
 NAMED = 40  # so many speakers are all named in the log
 
 
@@ -31,7 +32,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = common.parser("prepare", __doc__)
     parser.add_argument("--corpus", choices=tuple(READERS), required=True, help="which reader")
     parser.add_argument("--corpus-dir", type=Path, help="where the corpus lies (mini: made there when it is not)")
-    parser.add_argument("--protocol", default="mini", help="grid: G, GT or one as s1; lrs: lrs3, lrs2; else the corpus")
+    parser.add_argument("--protocol", default="mini", help=PROTOCOLS)
     parser.add_argument("--out", type=Path, required=True, help="folder of the data directories")
     return common.run(parser, body, argv)
 

@@ -3,9 +3,10 @@
 import argparse
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
 from avsr.errors import AvsrError, UsageError, UtteranceError
 from avsr.parallel import map_threads
@@ -29,6 +30,9 @@ class PrepareConf:
     valid_videos: int | None = None  # lrs3: so many videos of trainval validate; null: a tenth, at most 200
     pause: float = 0.4  # s; lrs: what is longer is a pause, at which long clips of pretrain are cut
     longest: float = 15.0  # s; lrs: of the parts
+    camera: Literal["straight", "30deg", "both"] = "straight"  # tcd_timit: which views are read
+    text: Literal["phones", "words"] = "phones"  # tcd_timit: what clips say, labels with times or sentences without
+    valid_speakers: int | None = None  # tcd_timit: so many volunteers validate; null: a tenth of those not tested
     heldout: int = 0  # lrs: so many windows of pretrain do not train, energy errors are measured on them
 
     def __post_init__(self):
@@ -36,6 +40,8 @@ class PrepareConf:
             raise ValueError("must be 0 < pause < longest")
         if self.valid_videos is not None and self.valid_videos < 1:
             raise ValueError("valid_videos must be 1 at least, or null")
+        if self.valid_speakers is not None and self.valid_speakers < 1:
+            raise ValueError("valid_speakers must be 1 at least, or null")
 
 
 def read_grid(args: argparse.Namespace, conf: PrepareConf) -> Found:
@@ -144,22 +150,10 @@ def read_lrs(args: argparse.Namespace, conf: PrepareConf) -> Found:
     if args.protocol not in lrs.PROTOCOLS:
         raise UsageError(f"--protocol {args.protocol}: there is no such one; choose one of: {' '.join(lrs.PROTOCOLS)}")
     split = lrs.find_splits(args.corpus_dir, args.protocol, conf.valid_videos, args.seed)
-    failed = []
+    failed: list[list[str]] = []
 
     def read(clips: list[lrs.Clip], longest: float, what: str) -> list[list[Utterance]]:
-        """The utterances of the clips that can be read; the others go to failed.tsv."""
-
-        def utterances(clip: lrs.Clip) -> list[Utterance] | UtteranceError:
-            try:
-                return lrs.utterances(clip, conf.pause, longest)
-            except UtteranceError as error:
-                return error
-
-        made = map_threads(utterances, clips, args.nj, what)
-        for clip, result in zip(clips, made, strict=True):
-            if isinstance(result, UtteranceError):
-                failed.append(failed_row(clip.utt, "prepare", result))
-        return [result for result in made if not isinstance(result, UtteranceError)]
+        return _read_all(lambda clip: lrs.utterances(clip, conf.pause, longest), clips, args.nj, what, failed)
 
     found = {}
     if conf.heldout:
@@ -197,9 +191,53 @@ def _held_out_windows(
     return windows, videos
 
 
+def read_tcd_timit(args: argparse.Namespace, conf: PrepareConf) -> Found:
+    """TCD-TIMIT by --protocol; with one speaker also clips of the others. --nj files are opened at once."""
+    from avsr.corpora import tcd_timit, timit_text
+    from avsr.corpora.splits import other_speakers, shuffled
+
+    if args.corpus_dir is None:
+        raise AvsrError("--corpus-dir is missing: give the folder of TCD-TIMIT, which holds volunteers")
+    speakers = tcd_timit.find_clips(args.corpus_dir, conf.camera)
+    split = tcd_timit.make_split(args.protocol, speakers, conf.valid_speakers, args.seed)
+    labels = tcd_timit.Labels(args.corpus_dir) if conf.text == "phones" else None
+    prompts = None if labels else timit_text.Prompts(args.corpus_dir)
+    failed: list[list[str]] = []
+
+    def utterance(clip: tcd_timit.Clip) -> Utterance:
+        if labels:
+            return tcd_timit.utterance(clip, "", labels.of(clip))
+        return tcd_timit.utterance(clip, prompts.of(clip.path, clip.sentence), ())
+
+    wanted = {name: shuffled(split[name], args.seed, "limit")[: getattr(conf, name)] for name in SPLITS}
+    if args.protocol in speakers:
+        wanted[OTHERS] = other_speakers(args.protocol, speakers, args.seed, conf.others)
+    found = {name: _read_all(utterance, clips, args.nj, name, failed) for name, clips in wanted.items()}
+    return found, sorted(failed)
+
+
+def _read_all(
+    work: Callable[[Any], Any], clips: Sequence[Any], nj: int, what: str, failed: list[list[str]]
+) -> list[Any]:
+    """What `work` makes of the clips that can be read, `nj` at once; the others become rows of `failed`."""
+
+    def read(clip: Any) -> Any:
+        try:
+            return work(clip)
+        except UtteranceError as error:
+            return error
+
+    made = map_threads(read, clips, nj, what)
+    for clip, result in zip(clips, made, strict=True):
+        if isinstance(result, UtteranceError):
+            failed.append(failed_row(clip.utt, "prepare", result))
+    return [result for result in made if not isinstance(result, UtteranceError)]
+
+
 READERS: dict[str, Callable[[argparse.Namespace, PrepareConf], Found]] = {
     "mini": read_mini,
     "grid": read_grid,
     "lrw": read_lrw,
     "lrs": read_lrs,
+    "tcd_timit": read_tcd_timit,
 }

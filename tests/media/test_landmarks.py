@@ -181,6 +181,12 @@ def test_a_small_face_in_a_large_picture(finder):
     assert apart(points - (900, 500), small) < 2
 
 
+def test_a_large_picture_without_a_face_is_searched_in_full_and_dropped(finder):
+    large = np.random.default_rng(0).integers(100, 140, (1080, 1920), dtype=np.uint8)
+    with pytest.raises(UtteranceError, match="sa1.mp4: no face was found in any of 2 detections"):
+        detect([large] * 6, finder, CONF, "sa1.mp4")
+
+
 def test_no_face(finder):
     noise = np.random.default_rng(0).integers(0, 256, (20, 288, 360), dtype=np.uint8)
     with pytest.raises(UtteranceError, match="noise.mpg: no face was found in any of 4 detections"):

@@ -149,7 +149,7 @@ def test_through_symlinks_and_from_other_folders(run, checkout, tmp_path):
     assert linked == run("--recipe", "grid", "--stage", "2", "--dry-run", "true").stdout != ""
 
 
-@pytest.mark.parametrize("recipe", ["mini", "grid"])
+@pytest.mark.parametrize("recipe", ["mini", "grid", "tcd_timit"])
 def test_a_recipe_is_a_table_of_contents(recipe):
     lines = (ROOT / "egs" / recipe / "run.sh").read_text().splitlines()
     assert len(lines) < 120

@@ -17,7 +17,7 @@ NAMES = ("prepare", "crop", "extract", "mix", "pretrain", "enhance", "recognise"
 MODULES = {f"avsr.stages.{name}": importlib.import_module(f"avsr.stages.{name}") for name in NAMES}
 
 
-@pytest.mark.parametrize("recipe, preset", [("mini", "smoke"), ("grid", "smoke")])
+@pytest.mark.parametrize("recipe, preset", [("mini", "smoke"), ("grid", "smoke"), ("tcd_timit", "words")])
 def test_stages_take_what_run_sh_gives(recipe, preset, tmp_path, monkeypatch):
     (tmp_path / "best.pt").touch()
     words = ["--recipe", recipe, "--preset", preset, "--work-dir", tmp_path / "work", "--publish", "true"]

@@ -12,7 +12,7 @@ from avsr.corpora.synthesis.face import EYES, EYES_SHARE
 from avsr.storage.atomic import atomic_path, write_text
 
 ALIGN_UNIT = 25_000  # of GRID's .align files, per second
-MP4_RATE = 16_000  # of the sound in .mp4 files
+MP4_RATE = 16_000  # of the sound in .mp4 files, unless said
 MP2_FRAME, MP2_DELAY = 1152, 481  # samples of a frame; how late the encoder's sound is, made up for here
 
 
@@ -102,10 +102,10 @@ def cut_around_mouth(clip: Clip, size: int, mouth: tuple[int, int]) -> Clip:
     return replace(clip, frames_thwc=frames)
 
 
-def encode_mp4(clip: Clip, preset: str = "medium") -> bytes:
-    """H.264 video and AAC sound, as LRW's and LRS3's `.mp4`. The same clip gives the same bytes.
+def encode_mp4(clip: Clip, preset: str = "medium", sound_rate: int = MP4_RATE) -> bytes:
+    """H.264 video and AAC sound, as LRW's, LRS3's and TCD-TIMIT's `.mp4`. The same clip gives the same bytes.
 
-    preset: x264's, from `ultrafast` to `veryslow`; the quality is kept."""
+    preset: x264's, from `ultrafast` to `veryslow`; the quality is kept. sound_rate: samples a second."""
     import av
 
     file = io.BytesIO()
@@ -117,25 +117,25 @@ def encode_mp4(clip: Clip, preset: str = "medium") -> bytes:
         video.codec_context.thread_count = 1
         # x264's macroblock tree reads memory that nothing has set (AVX-512): now and then other bytes
         video.codec_context.options = {"crf": "20", "preset": preset, "flags": "+bitexact", "x264-params": "mbtree=0"}
-        sound = container.add_stream("aac", rate=MP4_RATE, layout="mono")
+        sound = container.add_stream("aac", rate=sound_rate, layout="mono")
         sound.codec_context.options = {"flags": "+bitexact"}
         for number, picture in enumerate(clip.frames_thwc):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24").reformat(format="yuv420p", threads=1)
             frame.pts, frame.time_base = number, 1 / rate
             container.mux(video.encode(frame))
         container.mux(video.encode(None))
-        wave = np.ascontiguousarray(_resampled(clip)[None])
+        wave = np.ascontiguousarray(_resampled(clip, sound_rate)[None])
         frame = av.AudioFrame.from_ndarray(wave, format="fltp", layout="mono")
-        frame.sample_rate, frame.time_base, frame.pts = MP4_RATE, Fraction(1, MP4_RATE), 0
+        frame.sample_rate, frame.time_base, frame.pts = sound_rate, Fraction(1, sound_rate), 0
         container.mux(sound.encode(frame))
         container.mux(sound.encode(None))
     return file.getvalue()
 
 
-def _resampled(clip: Clip) -> np.ndarray:
-    """The sound at MP4_RATE, as long as the picture."""
+def _resampled(clip: Clip, rate: int) -> np.ndarray:
+    """The sound at `rate`, as long as the picture."""
     from scipy.signal import resample_poly
 
-    factor = Fraction(MP4_RATE, clip.rate)
+    factor = Fraction(rate, clip.rate)
     wave = resample_poly(clip.wave, factor.numerator, factor.denominator)
-    return wave[: round(clip.seconds * MP4_RATE)].astype(np.float32)
+    return wave[: round(clip.seconds * rate)].astype(np.float32)

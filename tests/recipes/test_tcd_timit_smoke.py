@@ -1,0 +1,57 @@
+"""The TCD-TIMIT recipe at --preset smoke: generated sentences in its layout, through nine stages to a table."""
+
+import json
+
+import pytest
+
+from avsr.corpora import mini_tcd
+from avsr.corpora.tcd_timit import TEST
+from avsr.scoring.results import read_csv
+from tests.recipes.test_smoke import run
+
+CONF = mini_tcd.MiniTcdConf(volunteers=4, tested=2, sentences=4)
+
+
+@pytest.fixture(scope="module")
+def work(root, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tcd_timit")
+    mini_tcd.make_corpus(folder / "corpus", CONF, nj=2)
+    options = ("--recipe", "tcd_timit", "--protocol", "all", "--corpus-dir", folder / "corpus")
+    done = run(root, "--preset", "smoke", "--nj", 2, "--work-dir", folder / "work", *options)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return folder / "work"
+
+
+def test_every_system_is_scored(work):
+    scored = {(row["system"], row["test_set"], row["metric"]) for row in read_csv(work / "results.csv")}
+    assert {
+        ("unprocessed", "speech_-5dB", "stoi"),
+        ("mhca_avcrn", "natural_-5dB", "stoi"),
+        ("ova+audio", "speech_-5dB", "stoi"),
+        ("ae_tcn", "babble_-5dB", "energy_linear"),
+        ("eg_av", "babble_-5dB", "wer"),
+        ("eg_vav_tcn", "clean", "wer"),
+        ("p3d50", "words", "top1"),
+    } <= scored
+
+
+def test_what_stage_9_writes_is_called_synthetic(work):
+    text = (work / "RESULTS.md").read_text()
+    assert all("synthetic" in line for line in text.splitlines() if line.startswith("#"))
+
+
+def test_speakers_are_unseen_and_phones_are_what_is_said(work):
+    splits = json.loads((work / "data/splits.json").read_text())
+    speakers = {name: {utt.split("-")[0] for utt in splits[name]} for name in ("train", "valid", "test")}
+    assert splits["protocol"] == "all" and speakers["test"] <= {*TEST}
+    assert not speakers["train"] & (speakers["valid"] | speakers["test"])
+    said = {phone for line in (work / "data/train/text").read_text().splitlines() for phone in line.split()[1:]}
+    assert {"AH", "T", "IY"} <= said and "SIL" not in said
+
+
+def test_pictures_of_29_97_are_taken_at_25_and_the_window_grows_with_the_eyes(work):
+    rows = [json.loads(line) for line in (work / "dump/video/test/info.jsonl").read_text().splitlines()]
+    for row in rows:
+        assert (row["fps"], row["width"], row["height"]) == (29.97, 768, 432)
+        assert row["frames"] == pytest.approx(row["sound"] * 25, abs=2)
+        assert row["eyes"] == pytest.approx(96, rel=0.2)  # px; 64 in GRID
