@@ -6,6 +6,7 @@ import torch
 from avsr.errors import UsageError
 from avsr.models.registry import build_model
 from avsr.models.systems import load_system
+from tests.models.enhancers import shake
 
 SLICES = 4
 STREAMING = ("mhca_avcrn", "mhca_avcrn_wo_2stage", "mhca_avcrn_gate_concat", "audio_only_crn", "vse")
@@ -14,16 +15,7 @@ STREAMING = ("mhca_avcrn", "mhca_avcrn_wo_2stage", "mhca_avcrn_gate_concat", "au
 def make(name, **options):
     """A tiny system with every weight and batch statistic moved from where it starts."""
     torch.manual_seed(0)
-    model = build_model(load_system(name, "tiny").model | options).eval()
-    with torch.no_grad():
-        for p in model.parameters():
-            p.add_(0.1 * torch.randn_like(p))
-        for key, buffer in model.named_buffers():
-            if key.endswith("running_mean"):
-                buffer.normal_(0, 0.1)
-            if key.endswith("running_var"):
-                buffer.uniform_(0.5, 2.0)
-    return model
+    return shake(build_model(load_system(name, "tiny").model | options).eval())
 
 
 def utterance(model):

@@ -1,6 +1,5 @@
 """Systems as their own papers have them, trained and scored beside the others: other features, pictures, loss."""
 
-import numpy as np
 import pytest
 import torch
 
@@ -11,37 +10,20 @@ from avsr.models.systems import load_system, training_conf
 from avsr.noise.sampler import ListMixer
 from avsr.scoring.results import read_csv, read_scores
 from avsr.scoring.speech import score_utterance
-from avsr.stages import score
-from avsr.stages.train_system import TrainStageConf, inputs_of, make_task, plan, train_one
+from avsr.stages.train_system import TrainStageConf, inputs_of, make_task, plan
 from avsr.storage.arrays import Store
-from avsr.storage.atomic import write_json
 from avsr.training import checkpoint
-from tests.stages.tiny import SPEAKERS, make_noises, make_tables, run_extract, run_mix, write_store
+from tests.stages.enhanced import FAST, NATURAL, make_enhanced
 
 SYSTEMS = ("vse", "vse_faithful", "av_se2_faithful")
-FAST = {"batch": 4, "epochs": 1, "precision": "fp32", "channels_last": False, "workers": 0, "tensorboard": False}
-CONF = TrainStageConf(preset="tiny", train={"avse": FAST, "vse": FAST})
-NATURAL, FRAMES = "natural_-5dB", 15
+CONF = TrainStageConf(preset="tiny", train={name: FAST | {"batch": 4} for name in ("avse", "vse")})
+FRAMES = 15
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
     """A work folder after stage 9."""
-    work = make_tables(tmp_path_factory.mktemp("published") / "work", clips=1, frames=FRAMES)
-    assert run_extract(work) == 0
-    lists = ["--set=mix.test_kinds_enhance=[natural]", "--set=mix.test_snrs_enhance=[-5]"]
-    assert run_mix(work, make_noises(work / "noise"), *lists, "--set=mix.test_snrs_recognise=[clean]") == 0
-    draw = np.random.default_rng(1)
-    ids = {split: Store(work / "dump/audio" / split / "wave").keys() for split in SPEAKERS}
-    for split, utts in ids.items():
-        pictures = {utt: draw.integers(0, 256, (FRAMES, 128, 128)).astype(np.uint8) for utt in utts}
-        write_store(work / "dump/video" / split / "crop128", pictures)
-    write_json(work / "data/splits.json", {"protocol": "toy", "synthetic": True, **ids})
-    for name in SYSTEMS:
-        system = load_system(name, "tiny")
-        train_one(**plan(system, CONF, work, 0, "cpu", inputs_of(system, CONF, work, 0)).args)
-    assert score.main([f"--work-dir={work}", f"--systems={' '.join(SYSTEMS)}"]) == 0
-    return work
+    return make_enhanced(tmp_path_factory.mktemp("published") / "work", SYSTEMS, CONF, FRAMES)
 
 
 @pytest.mark.parametrize(("name", "mel_set", "video"), [

@@ -8,39 +8,22 @@ from avsr.models.systems import load_system
 from avsr.noise.sampler import ListMixer
 from avsr.scoring.results import read_csv, read_scores
 from avsr.scoring.speech import score_utterance
-from avsr.stages import score
-from avsr.stages.train_system import TrainStageConf, inputs_of, plan, train_one
+from avsr.stages.train_system import TrainStageConf
 from avsr.storage.arrays import Store
-from avsr.storage.atomic import write_json
 from avsr.training import checkpoint
-from tests.stages.tiny import SPEAKERS, make_noises, make_tables, run_extract, run_mix, write_store
+from tests.stages.enhanced import FAST, NATURAL, make_enhanced
 
 SYSTEMS = ("dl_avse", "dl_avse_faithful", "ova", "ova_faithful", "l2l", "l2l_faithful")
-FAST = {"batch": 2, "epochs": 1, "precision": "fp32", "channels_last": False, "workers": 0, "tensorboard": False}
+TWO = FAST | {"batch": 2}
 KEPT = [phase | {"keep": True} for phase in load_system("ova_faithful").train["phases"]]
-CONF = TrainStageConf(preset="tiny", train={name: FAST for name in SYSTEMS} | {"ova_faithful": FAST | {"phases": KEPT}})
+CONF = TrainStageConf(preset="tiny", train={name: TWO for name in SYSTEMS} | {"ova_faithful": TWO | {"phases": KEPT}})
 FRAMES = 30
-NATURAL = "natural_-5dB"
 
 
 @pytest.fixture(scope="module")
 def work(tmp_path_factory):
     """A work folder after stage 9."""
-    work = make_tables(tmp_path_factory.mktemp("compared") / "work", clips=1, frames=FRAMES)
-    lists = ["--set=mix.test_kinds_enhance=[natural]", "--set=mix.test_snrs_enhance=[-5]"]
-    assert run_extract(work) == 0
-    assert run_mix(work, make_noises(work / "noise"), *lists, "--set=mix.test_snrs_recognise=[clean]") == 0
-    ids = {split: Store(work / "dump/audio" / split / "wave").keys() for split in SPEAKERS}
-    draw = np.random.default_rng(0)
-    for split, utts in ids.items():  # stage 2 makes this store where it is asked for
-        pictures = {utt: draw.integers(0, 256, (FRAMES, 128, 128)).astype(np.uint8) for utt in utts}
-        write_store(work / "dump/video" / split / "crop128", pictures)
-    write_json(work / "data/splits.json", {"protocol": "toy", "synthetic": True, **ids})
-    for name in SYSTEMS:
-        system = load_system(name, "tiny")
-        train_one(**plan(system, CONF, work, 0, "cpu", inputs_of(system, CONF, work, 0)).args)
-    assert score.main([f"--work-dir={work}", f"--systems={' '.join(SYSTEMS)}"]) == 0
-    return work
+    return make_enhanced(tmp_path_factory.mktemp("compared") / "work", SYSTEMS, CONF, FRAMES)
 
 
 def test_all_are_scored_on_waveforms(work):

@@ -1,6 +1,7 @@
 """One-speaker protocols: the corpus's other speakers compete, from the files on disk to the lists of stage 4."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ from avsr.noise.sources import NoiseSources
 from avsr.stages import prepare
 from avsr.storage.arrays import Store
 from avsr.storage.datadir import read_datadir
-from tests.stages.test_extract_mix import noises, pictures, run_extract, run_mix, voice
+from tests.stages.test_extract_mix import SPLITS, make_split, noises, pictures, run_extract, run_mix, voice
 
 CLIPS = [f"bba{letter}{digit}n" for letter in "af" for digit in DIGITS]  # twenty
 OTHERS = ("s2", "s4", "s5", "s7", "s10")
@@ -191,3 +192,33 @@ def test_ten_clips_of_one_speaker_have_all_lists_of_validation(tmp_path, corpus,
         assert "babble of test: none" in said
         assert run_mix(tmp_path, option) == 0
         assert capsys.readouterr().out.count("0 ok, 0 failed") == 5  # noise, two of babble, two of lists: done before
+
+
+def test_one_speaker_and_other_talkers(tmp_path, capsys):
+    """No other talker: no such lists, and that is said. With --speech-dir: talkers of this split alone."""
+    for number, split in enumerate(SPLITS):
+        make_split(tmp_path, split, speakers=("s1",))
+        data = tmp_path / "data" / split
+        for path in data.iterdir():  # other clips of the same speaker
+            text = path.read_text().replace("s1-c", f"s1-{number}c")
+            path.write_text(text.replace(f"corpus/s1-{number}c", "corpus/s1-c"))
+        shutil.rmtree(tmp_path / "dump/video" / split)
+        pictures(tmp_path / "dump/video" / split / "landmarks", {f"s1-{number}c{n}": 20 + 3 * n for n in range(4)})
+        assert run_extract(tmp_path, split) == 0
+    assert run_mix(tmp_path) == 0
+    said = capsys.readouterr().out
+    assert "noise: synthetic" in said and "speech_-5dB of test: no list" in said
+    assert "2 voices (not 30: the split has no more), none with the target's own utterance" in said
+    assert not (tmp_path / "data/test_noisy/speech_-5dB.jsonl").exists()
+    assert MixSampler(NoiseConf(p_speech=1.0), tmp_path).mixture("s1-0c0", 0)[0].shape == (640 * 20,)
+    for talker in range(5):
+        path = tmp_path / "talkers" / f"t{talker}-a.wav"
+        path.parent.mkdir(exist_ok=True)
+        soundfile.write(path, voice(path.stem, 30_000), 16000)
+    assert run_mix(tmp_path, f"--speech-dir={tmp_path / 'talkers'}") == 0
+    rows = json.loads((tmp_path / "data/noise_splits.json").read_text())["recordings"]
+    for row in read_list(tmp_path / "data/test_noisy/speech_-5dB.jsonl").values():
+        assert row.store == "noise" and rows[row.noise]["type"] == "speech" and rows[row.noise]["split"] == "test"
+    meta = Store(tmp_path / "dump/babble/train").meta
+    for track in meta["tracks"]:
+        assert any(rows[v["key"]]["split"] == "train" for v in track["voices"] if v["store"] == "noise")
