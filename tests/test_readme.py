@@ -189,11 +189,13 @@ def is_key(conf, names):
     return kind is not None and (len(names) == 1 or is_key(kind, names[1:]))
 
 
-def test_a_key_is_set_as_the_decisions_say(tmp_path):
+def test_a_key_is_set_as_the_decisions_say():
     """By a system that extends another; where a preset of the other has the key, in that preset."""
-    (tmp_path / "mine.yaml").write_text("extends: mhca_avcrn\nname: Mine\nmodel: {head: direct}\n")
-    assert load_system("mine", "tiny", (), [tmp_path]).model["head"] == "direct"
-    (tmp_path / "late.yaml").write_text("extends: eg_av\nname: Late\nmodel: {modality_dropout: 0}\n")
-    assert load_system("late", "tiny", (), [tmp_path]).model["modality_dropout"] == 0.3
-    (tmp_path / "plain.yaml").write_text("extends: eg_av\nname: Plain\npresets: {tiny: {modality_dropout: 0}}\n")
-    assert load_system("plain", "tiny", (), [tmp_path]).model["modality_dropout"] == 0
+    own = {
+        "mine": {"extends": "mhca_avcrn", "name": "Mine", "model": {"head": "direct"}},
+        "late": {"extends": "eg_av", "name": "Late", "model": {"modality_dropout": 0}},
+        "plain": {"extends": "eg_av", "name": "Plain", "presets": {"tiny": {"modality_dropout": 0}}},
+    }
+    assert load_system("mine", "tiny", (), own).model["head"] == "direct"
+    assert load_system("late", "tiny", (), own).model["modality_dropout"] == 0.3
+    assert load_system("plain", "tiny", (), own).model["modality_dropout"] == 0

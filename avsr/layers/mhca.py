@@ -58,7 +58,10 @@ def attend(query_hid: Tensor, value_hid: Tensor, scale: bool) -> tuple[Tensor, T
 
 
 class TwoStageMHCA(nn.Module):
-    """Gate of the decoder feature by the fused feature: two (n, c, f, t) -> (n, c, f, t)."""
+    """Gate of the decoder feature by the fused feature: two (n, c, f, t) -> (n, c, f, t).
+
+    With `of_fused` the gate is put on the fused feature instead, which the paper does not do.
+    """
 
     def __init__(self, channels: int, conf: MHCAConf):
         super().__init__()
@@ -78,9 +81,15 @@ class TwoStageMHCA(nn.Module):
         nn.init.ones_(self.gate.bias)
 
     def forward(
-        self, fused_ncft: Tensor, decoded_ncft: Tensor, slices: int = 1, mask_nt: Tensor | None = None
+        self,
+        fused_ncft: Tensor,
+        decoded_ncft: Tensor,
+        slices: int = 1,
+        mask_nt: Tensor | None = None,
+        of_fused: bool = False,
     ) -> Tensor:
-        return decoded_ncft * self.maps(fused_ncft, decoded_ncft, slices, mask_nt).gate
+        gate_ncft = self.maps(fused_ncft, decoded_ncft, slices, mask_nt).gate
+        return gate_ncft * (fused_ncft if of_fused else decoded_ncft)
 
     def maps(self, fused_ncft: Tensor, decoded_ncft: Tensor, slices: int = 1, mask_nt: Tensor | None = None) -> Maps:
         """The attention maps and the gate. `slices`: how many slices lie along t (attention never crosses them)."""

@@ -30,11 +30,6 @@ COLUMNS = ("id", "printed name", "preset", "parameters", "GMAC/s", "row of the p
 BROKEN = (AvsrError, ArithmeticError, AttributeError, ImportError, LookupError, RuntimeError, TypeError, ValueError)
 
 
-def recipe_folders(kind: str) -> list[Path]:
-    """Folders of recipes that hold YAML of this kind: egs/*/conf/systems, egs/*/conf/training."""
-    return sorted(path for path in EGS.glob(f"*/conf/{kind}") if path.is_dir())
-
-
 def parameters(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
 
@@ -155,16 +150,14 @@ def check(only: Sequence[str] = (), memory: float = MEMORY) -> int:
 
     memory: GB that a step may need; what needs more is built only.
     """
-    folders = recipe_folders("systems")
     failed = 0
-    for name in only or system_ids(folders):
+    for name in only or system_ids():
         for preset in reversed(PRESETS):
-            failed += _report(f"{name} {preset}", lambda n=name, p=preset: step(load_system(n, p, (), folders), memory))
-        failed += _report(f"{name} training", lambda n=name: _training(load_system(n, "tiny", (), folders)))
+            failed += _report(f"{name} {preset}", lambda n=name, p=preset: step(load_system(n, p), memory))
+        failed += _report(f"{name} training", lambda n=name: _training(load_system(n, "tiny")))
     if not only:
-        for folder in (CONF / "training", *recipe_folders("training")):
-            for path in sorted(folder.glob("*.yaml")):
-                failed += _report(str(path.relative_to(CONF.parent)), lambda p=path: _protocol(p))
+        for path in sorted((CONF / "training").glob("*.yaml")):
+            failed += _report(str(path.relative_to(CONF.parent)), lambda p=path: _protocol(p))
         for path in sorted(EGS.glob("*/conf/*.yaml")):
             failed += _report(str(path.relative_to(EGS.parent)), lambda p=path: _recipe(p))
     print(f"{failed} failed" if failed else "all configurations build")
@@ -182,7 +175,7 @@ def _report(what: str, action: Callable[[], str]) -> int:
 
 
 def _training(system: System) -> str:
-    conf = training_conf(system, recipe_folders("training"))
+    conf = training_conf(system)
     for phase in conf.all_phases():
         phase_options(system.kind, phase)
     return f"{system.training}: {', '.join(phase.name for phase in conf.all_phases())}"
@@ -200,13 +193,16 @@ def _recipe(path: Path) -> str:
     named, trained = [], []
     for stage in ("pretrain", "enhance", "recognise", "joint"):
         section = data.get(stage) or {}
+        variants = section.get("variants", {})
         for name in section.get("systems", ()):
-            build_meta(load_system(name, section.get("preset", "base"), (), recipe_folders("systems")))
+            system = load_system(name, section.get("preset", "base"), (), variants)
+            build_meta(system)
+            _training(system)
             named.append(name)
         train = section.get("train", {})
         for name, overrides in train.items():
-            if name in system_ids(recipe_folders("systems")):
-                conf = training_conf(load_system(name), recipe_folders("training"), train)
+            if name in system_ids(variants):
+                conf = training_conf(load_system(name, "tiny", (), variants), train)
             else:
                 file = CONF / "training" / f"{name}.yaml"
                 conf = build(TrainConf, merge(read_yaml(file), overrides), f"{path.name}: {stage}.train.{name}")
@@ -223,10 +219,9 @@ def build_meta(system: System) -> nn.Module:
 
 
 def _systems(presets: Sequence[str], only: Sequence[str]) -> Iterator[System]:
-    folders = recipe_folders("systems")
-    for name in only or system_ids(folders):
+    for name in only or system_ids():
         for preset in presets:
-            yield load_system(name, preset, (), folders)
+            yield load_system(name, preset)
 
 
 def _video(model: nn.Module, batch: dict[str, Tensor]) -> Tensor | None:

@@ -53,13 +53,14 @@ class NoiseConf:
     snr: tuple[float, float] = (-10.0, 10.0)  # dB, uniform (both papers)
     natural: float = 1.0  # weight of noise recordings
     babble: float = 0.0  # weight of babble; AE-MSR: babble alone
-    # Share of talkers: half of them another talker, half another utterance of the same one. 0 is the paper's literal
+    # Share of talkers: another talker, or another utterance of the same one. 0 is the paper's literal
     # text (MHCA-AVCRN section 4.1); decision: see docs/decisions.md.
     p_speech: float = 0.3
+    p_own: float = 0.5  # share of another utterance of the same talker among those of talkers
 
     def __post_init__(self):
-        if not (0 <= self.p_noise <= 1 and 0 <= self.p_speech <= 1):
-            raise ValueError("p_noise and p_speech must lie between 0 and 1")
+        if not all(0 <= share <= 1 for share in (self.p_noise, self.p_speech, self.p_own)):
+            raise ValueError("p_noise, p_speech and p_own must lie between 0 and 1")
         if self.snr[0] > self.snr[1]:
             raise ValueError(f"snr must be [lowest, highest], not {list(self.snr)}")
         if min(self.natural, self.babble) < 0 or self.natural + self.babble + self.p_speech <= 0:
@@ -68,8 +69,9 @@ class NoiseConf:
     def weights(self) -> dict[str, float]:
         """Kind -> probability among noisy utterances."""
         rest = (1 - self.p_speech) / ((self.natural + self.babble) or 1.0)
-        half = self.p_speech / 2
-        return {"natural": rest * self.natural, "speech": half, "own": half, "babble": rest * self.babble}
+        own = self.p_speech * self.p_own
+        talker = self.p_speech - own
+        return {"natural": rest * self.natural, "speech": talker, "own": own, "babble": rest * self.babble}
 
 
 def draw_row(sources: NoiseSources, utt: str, condition: Condition, seed: int) -> Row | None:

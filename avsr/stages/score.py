@@ -102,12 +102,12 @@ def recipe_systems(args: argparse.Namespace) -> list[System]:
         for name in ("enhance", "recognise", "joint")
     }
     front = config.load_section(PretrainConf, args.config, "pretrain", args.sets)
-    pairs = [(name, front.preset) for name in front.systems]
-    pairs += [(n, conf.preset) for conf in sections.values() for n in conf.systems]
-    wanted = (args.systems or "").replace(",", " ").split()
-    if wanted:
-        pairs = [(name, dict(pairs).get(name, "base")) for name in wanted]
-    return [load_system(name, preset) for name, preset in pairs]
+    variants = {name: said for conf in sections.values() for name, said in conf.variants.items()}
+    presets = {"lipread": front.preset, **{kind: conf.preset for kind, conf in sections.items()}}
+    names = (args.systems or "").replace(",", " ").split()
+    names = names or [name for conf in (front, *sections.values()) for name in conf.systems]
+    kinds = [load_system(name, "tiny", (), variants).kind for name in names]
+    return [load_system(name, presets[kind], (), variants) for name, kind in zip(names, kinds, strict=True)]
 
 
 def plan_jobs(args: argparse.Namespace, conf: ScoreConf, systems: list[System]):

@@ -61,11 +61,17 @@ class TrainStageConf:
     preset: str = "base"  # base is the paper's size; small and tiny are narrower
     seeds: int = 1  # how many: --seed, --seed + 1, ...
     train: dict[str, dict[str, Any]] = field(default_factory=dict)  # overrides of conf/training/: protocol, then system
-    noise: dict[str, dict[str, Any]] = field(default_factory=dict)  # overrides of NOISE, by protocol
+    noise: dict[str, dict[str, Any]] = field(default_factory=dict)  # overrides of NOISE: protocol, then system
+    # Systems of the recipe's own, by id: what a YAML of conf/systems/ would say, such as {extends: mhca_avcrn, ...}
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
     # A recogniser of sound and lips -> the ones of sound and of lips whose weights it starts from. Not in the paper.
     start_from: dict[str, tuple[str, str]] = field(default_factory=dict)
     units: Units = "characters"  # what recognisers write; unigram, bpe: pieces of words, trained on the training text
     pieces: int = 500  # how many of them in all, the characters and four special ones counted
+
+    def load(self, name: str) -> System:
+        """The system or variant of this id in the stage's preset."""
+        return load_system(name, self.preset, (), self.variants)
 
 
 def train_stage(name: str, kind: str, doc: str, argv: Sequence[str] | None) -> int:
@@ -77,7 +83,7 @@ def train_stage(name: str, kind: str, doc: str, argv: Sequence[str] | None) -> i
     def body(args: argparse.Namespace, stage: common.Stage) -> None:
         conf = stage.conf(TrainStageConf)
         for started in conf.start_from:
-            load_system(started, conf.preset)  # a name that is none is refused, not passed over
+            conf.load(started)  # a name that is none is refused, not passed over
         systems = selected(conf, wanted(args) if args.systems else conf.systems, kind)
         if not systems:
             log.info("%s: this recipe has no system of this stage%s", name, " in --systems" if args.systems else "")
@@ -145,34 +151,41 @@ def run_folder(work_dir: Path, system: str, seed: int) -> Path:
     return Path(work_dir) / "exp" / system / f"seed{seed}"
 
 
-def train_conf(system: System, overrides: dict, seed: int) -> TrainConf:
-    """The system's training as its protocol, its YAML and the recipe's `train:` make it.
+def train_conf(system: System, conf: Any, seed: int) -> TrainConf:
+    """The system's training as its protocol, its YAML and the recipe's `train:` (of a stage's `conf`) make it.
 
     Raises UsageError for what no protocol or task knows, before any training starts.
     """
-    for name in overrides:
-        if name not in system_ids():
-            _check_protocol("train", name, ", or a system's id")
-        elif load_system(name).kind != system.kind:
-            raise UsageError(f"train: {name} is trained by {MADE_BY[load_system(name).kind]}")
-    conf = replace(training_conf(system, recipe=overrides), seed=seed)
-    for phase in conf.all_phases():
+    variants = getattr(conf, "variants", {})
+    for name in conf.train:
+        _check_name("train", name, system.kind, variants)
+    train = replace(training_conf(system, conf.train), seed=seed)
+    for phase in train.all_phases():
         phase_options(system.kind, phase)
-    return conf
+    return train
 
 
-def noise_conf(system: System, overrides: dict) -> NoiseConf:
-    """What is mixed in by the system's protocol: NOISE, overlaid by the recipe's `noise: {protocol: ...}`."""
-    name = system.training
-    for protocol in overrides:
-        _check_protocol("noise", protocol)
-    data = config.merge(config.to_dict(NOISE[name]), overrides.get(name, {}))
-    return config.build(NoiseConf, data, f"noise.{name}")
+def noise_conf(system: System, conf: Any) -> NoiseConf:
+    """What is mixed in by the system's protocol: NOISE, overlaid by what the recipe's `noise:` (of a stage's `conf`)
+    says for the protocol, then for the system."""
+    overrides = getattr(conf, "noise", {})
+    for name in overrides:
+        _check_name("noise", name, system.kind, getattr(conf, "variants", {}))
+    data = config.to_dict(NOISE[system.training])
+    for name in (system.training, system.id):
+        data = config.merge(data, overrides.get(name, {}))
+    return config.build(NoiseConf, data, f"noise.{system.training}")
 
 
-def _check_protocol(section: str, name: str, others: str = "") -> None:
-    if name not in NOISE:
-        raise UsageError(f"{section}: there is no training protocol '{name}'; there is {', '.join(NOISE)}{others}")
+def _check_name(section: str, name: str, kind: str, variants: dict) -> None:
+    """Refuses what is no protocol, and no system of this kind."""
+    if name in system_ids(variants):
+        other = load_system(name, "tiny", (), variants).kind
+        if other != kind:
+            raise UsageError(f"{section}: {name} is trained by {MADE_BY[other]}")
+    elif name not in NOISE:
+        known = ", ".join(NOISE)
+        raise UsageError(f"{section}: there is no training protocol '{name}'; there is {known}, or a system's id")
 
 
 def plan(
@@ -180,13 +193,13 @@ def plan(
 ) -> Job | None:
     """The job that trains a system, or None when it is done. `inputs` are the stores and files it is made from."""
     folder = run_folder(work_dir, system.id, seed)
-    train, starts = train_conf(system, conf.train, seed), starting_points(system, conf, work_dir, seed)
+    train, starts = train_conf(system, conf, seed), starting_points(system, conf, work_dir, seed)
     digests = [_digest(path) for path in inputs]
     model, seen, more = seen_features(system.model, work_dir)
     described = {
         "id": system.id,
         "model": model,
-        "noise": noise_conf(system, getattr(conf, "noise", {})),
+        "noise": noise_conf(system, conf),
         "options": {**(options or {}), **seen},
         "inputs": digests + [_digest(path) for path in more],
     }
@@ -228,7 +241,7 @@ def starting_points(system: System, conf: Any, work_dir: Path, seed: int) -> dic
             raise AvsrError(f"{path} is missing: {name} was trained without a clean phase; "
                             f"let {system.id} start from others as well: {system.kind}.start_from")  # fmt: skip
         if not path.exists():
-            made_by = MADE_BY[load_system(name, conf.preset).kind]
+            made_by = MADE_BY[conf.load(name).kind]
             raise AvsrError(f"{path} is missing: {made_by} makes it for {name}; run that first, seed {seed}")
         found[part] = path
     return found
@@ -280,13 +293,14 @@ def make_task(kind: str, model: Any, described: dict, work_dir: Path, seed: int)
 
 def selected(conf: TrainStageConf, names: Sequence[str], kind: str) -> list[System]:
     """Those of some systems that are of a stage's kind."""
-    return [system for system in (load_system(name, conf.preset) for name in names) if system.kind == kind]
+    return [system for system in map(conf.load, names) if system.kind == kind]
 
 
 def wanted(args: argparse.Namespace) -> list[str]:
     """The systems of --systems and all that they are made from: enhancer, recogniser, those that they start from."""
     sections = [config.load_section(TrainStageConf, args.config, name, args.sets) for name in STAGES]
     starts = {system: others for section in sections for system, others in section.start_from.items()}
+    variants = {name: said for section in sections for name, said in section.variants.items()}
     named = args.systems.replace(",", " ").split()
     found, left = [], named[::-1]
     while left:
@@ -294,7 +308,7 @@ def wanted(args: argparse.Namespace) -> list[str]:
         if name in found:
             continue
         found.append(name)
-        system = load_system(name)
+        system = load_system(name, "tiny", (), variants)
         parts = [system.enhancer, *starts.get(name, [system.recogniser])]
         left += [part for part in parts[::-1] if part]
     more = [name for name in found if name not in named]

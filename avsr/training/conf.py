@@ -144,8 +144,13 @@ class EnhanceOptions:
     """Options of a phase of an enhancement system."""
 
     seconds: tuple[float, float] | None = None  # training hears so long a part of a clip, from .. to; null: all of it
+    # Not in the papers, tried in docs/mhca_study.md. Pictures that show nothing are the clip's mean picture.
+    video_dropout: float = 0.0  # share of training clips whose pictures show nothing
+    video_mask: float = 0.0  # the longest part of a training clip, in seconds, whose pictures show nothing
 
     def __post_init__(self):
+        if not 0 <= self.video_dropout <= 1 or self.video_mask < 0:
+            raise ValueError("video_dropout must lie between 0 and 1, video_mask must be at least 0")
         if self.seconds is not None and not 0.04 <= self.seconds[0] <= self.seconds[1]:
             raise ValueError("seconds must be [shortest, longest], at least 0.04")
 

@@ -6,6 +6,7 @@ import itertools
 import pytest
 import torch
 
+from avsr.errors import UsageError
 from avsr.layers.mhca import TwoStageMHCA
 from avsr.models.enhancement.mhca_avcrn import MHCAAVCRN, Fusion, MHCAAVCRNConf, VideoLevel
 
@@ -103,7 +104,8 @@ def test_picture_maps_of_the_paper_size():
 
 OPTIONS = {
     "head": ("mask", "direct", "residual"),
-    "mhca_skip": ("gate", "gate_concat"),
+    "mhca_skip": ("gate", "gate_concat", "gated_skip"),
+    "mhca_levels": ((1, 2, 3, 4, 5), (2, 4), ()),
     "heads": (5, 1),
     "stage2": ("channel", "bin"),
     "residual": (True, False),
@@ -202,7 +204,7 @@ def test_literal_block_never_leaves_its_starting_point():
     model, b = make(residual=False, alpha0=0.0, beta0=0.0, heads=1, scale=False), batch((10, 10))
     model.fit_statistics([b])
     train(model, b, 3, 1e-2)
-    for block in model.mhca:
+    for block in model.mhca.values():
         assert block.alpha == 0 and block.beta == 0
         dead = [p.grad.any() for name, p in block.named_parameters() if name != "gate.bias"]
         assert not any(dead)
@@ -257,6 +259,33 @@ def test_channels_last_gives_the_same(mode):
     model = model.to(memory_format=torch.channels_last)
     other = model.estimate(b["noisy_mel"], b["crop80"], b["frames"])
     torch.testing.assert_close(plain, other, atol=1e-5, rtol=1e-5)
+
+
+def test_gated_skip_is_the_plain_skip_with_its_fused_feature_gated():
+    """An open gate gives the system without the block; so does a system without levels that have it."""
+    gated, plain, b = make(mhca_skip="gated_skip"), make(balancing=False, filtering=False), batch()
+    shake(plain)
+    gated.load_state_dict(plain.state_dict(), strict=False)
+    for block in gated.mhca.values():
+        torch.nn.init.zeros_(block.gate.weight)
+        torch.nn.init.constant_(block.gate.bias, 30.0)
+    nowhere = make(mhca_levels=())
+    nowhere.load_state_dict(plain.state_dict())
+    outputs = [model.eval().estimate(b["noisy_mel"], b["crop80"], b["frames"]) for model in (plain, gated, nowhere)]
+    assert torch.equal(outputs[0], outputs[2])
+    torch.testing.assert_close(outputs[1], outputs[0], rtol=1e-4, atol=1e-5)
+    for block in gated.mhca.values():
+        torch.nn.init.constant_(block.gate.bias, -30.0)
+    shut = gated.estimate(b["noisy_mel"], b["crop80"], b["frames"])
+    assert (shut - outputs[0]).abs().max() > 1e-3
+
+
+def test_levels_that_have_the_block():
+    model = make(mhca_levels=(1, 3))
+    assert sorted(model.mhca) == ["0", "2"] and model.joined == [False, True, False, True, True]
+    assert len(model.eval().maps(*(batch()[name] for name in ("noisy_mel", "crop80", "frames")))) == 2
+    with pytest.raises(UsageError, match="mhca_levels: levels are 1 to 5"):
+        make(mhca_levels=(0,))
 
 
 def test_maps_for_figures():

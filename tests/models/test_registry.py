@@ -7,6 +7,7 @@ import sys
 import pytest
 import torch
 
+from avsr.config import read_yaml
 from avsr.errors import UsageError
 from avsr.models import listing
 from avsr.models.__main__ import main
@@ -40,6 +41,11 @@ def write(folder, name, text):
     (folder / f"{name}.yaml").write_text(text, encoding="utf-8")
 
 
+def own(folder):
+    """The systems that the files of a folder describe, as a recipe would under `variants:`."""
+    return {path.stem: read_yaml(path) for path in sorted(folder.glob("*.yaml"))}
+
+
 def test_every_system_has_every_preset_and_a_protocol():
     ids = system_ids()
     assert set(AVSE) <= set(ids)
@@ -69,7 +75,7 @@ def test_a_joint_system_holds_its_parts(tmp_path):
     write(tmp_path, "ae_x", "{name: X, kind: enhance, model: {type: ae}, presets: {base: {}, tiny: {hidden: 40}}}")
     write(tmp_path, "eg_x", "{name: Y, kind: recognise, model: {type: eg_seq2seq}, presets: {tiny: {conv: 64}}}")
     write(tmp_path, "both", "{name: XY, kind: joint, enhancer: ae_x, recogniser: eg_x, training: joint}")
-    system = load_system("both", "tiny", ["model.recogniser.units=32"], [tmp_path])
+    system = load_system("both", "tiny", ["model.recogniser.units=32"], own(tmp_path))
     assert system.model == {
         "type": "joint",
         "enhancer": {"type": "ae", "hidden": 40},
@@ -78,13 +84,14 @@ def test_a_joint_system_holds_its_parts(tmp_path):
     model = build_model(system.model)
     assert model.recogniser.conf.units == 32 and not any(p.requires_grad for p in model.enhancer.parameters())
     with pytest.raises(UsageError, match="eg_x: no preset 'base'"):
-        load_system("both", "base", (), [tmp_path])
+        load_system("both", "base", (), own(tmp_path))
 
 
 def test_a_recipe_overrides_a_system(tmp_path):
     write(tmp_path, "mhca_avcrn", "{name: Ours, kind: enhance, model: {type: mhca_avcrn}, presets: {tiny: {lstm: 9}}}")
-    assert load_system("mhca_avcrn", "tiny", (), [tmp_path]).model == {"type": "mhca_avcrn", "lstm": 9}
-    assert load_system("mhca_avcrn_wo_2stage", "tiny", (), [tmp_path]).model["lstm"] == 9  # its parent is found there
+    assert load_system("mhca_avcrn", "tiny", (), own(tmp_path)).model == {"type": "mhca_avcrn", "lstm": 9}
+    parent_in_there = load_system("mhca_avcrn_wo_2stage", "tiny", (), own(tmp_path))
+    assert parent_in_there.model["lstm"] == 9
 
 
 @pytest.mark.parametrize(
@@ -110,7 +117,7 @@ def test_a_recipe_overrides_a_system(tmp_path):
 def test_what_is_wrong_with_a_system_is_said_in_one_line(tmp_path, text, message):
     write(tmp_path, "bad", text)
     with pytest.raises(UsageError, match=message) as caught:
-        build_model(load_system("bad", "tiny", (), [tmp_path]).model)
+        build_model(load_system("bad", "tiny", (), own(tmp_path)).model)
     assert "\n" not in str(caught.value)
 
 
@@ -231,7 +238,7 @@ def test_check_says_what_needs_more_memory_than_there_is(capsys):
 def test_check_reports_what_is_broken_and_goes_on(tmp_path, monkeypatch, capsys):
     write(tmp_path, "aa_bad", "{extends: audio_only_crn, model: {hed: mask}}")
     write(tmp_path, "zz_good", "{extends: audio_only_crn}")
-    monkeypatch.setattr(listing, "recipe_folders", lambda kind: [tmp_path] if kind == "systems" else [])
+    monkeypatch.setattr(listing, "load_system", lambda name, preset: load_system(name, preset, (), own(tmp_path)))
     assert listing.check(["aa_bad", "zz_good"]) == 1
     out = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in out] == ["FAILED"] * 3 + ["ok"] * 5 + ["3"]
@@ -242,6 +249,7 @@ def test_check_reports_what_is_broken_and_goes_on(tmp_path, monkeypatch, capsys)
     ("text", "message"),
     [
         ("enhance: {systems: [mhca_avcn]}", "near names: mhca_avcrn"),
+        ("enhance: {systems: [a], variants: {a: {extends: mhca_avcrn, model: {hed: 1}}}}", "did you mean 'head'"),
         ("enhance: {train: {avse: {lrr: 1}}}", "enhance.train.avse: unknown key 'lrr'"),
         ("enhance: {train: {avsr: {lr: 1}}}", "avsr.yaml: there is no such"),
         ("pretrain: {train: {words: {phases: [{name: a, options: {head: x}}]}}}", "phase a: options.head: 'x' is none"),
@@ -253,7 +261,7 @@ def test_check_reads_recipes(tmp_path, monkeypatch, capsys, text, message):
     write(folder, "recipe", "enhance: {preset: tiny, systems: [mhca_avcrn]}")
     write(folder, "wrong", text)
     monkeypatch.setattr(listing, "EGS", tmp_path / "egs")
-    monkeypatch.setattr(listing, "system_ids", lambda folders: [])
+    monkeypatch.setattr(listing, "system_ids", lambda variants=(): [])
     assert listing.check() == 1
     lines = capsys.readouterr().out.splitlines()
     assert "ok      egs/x/conf/recipe.yaml: 1 systems; training of none overridden" in lines

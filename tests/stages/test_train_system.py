@@ -119,7 +119,8 @@ def test_a_recogniser_may_start_from_those_of_sound_and_of_lips(mixed, tmp_path)
 
 def test_what_a_recipe_sets_for_a_system_wins_over_what_it_sets_for_its_protocol():
     overrides = {"recogniser": {"lr": 2e-3, "batch": 8}, "eg_av": {"lr": 1e-3, "phases": [{"name": "fuse"}]}}
-    of_a, of_av = (train_system.train_conf(load_system(name, "tiny"), overrides, 0) for name in ("eg_a", "eg_av"))
+    conf = TrainStageConf(train=overrides)
+    of_a, of_av = (train_system.train_conf(load_system(name, "tiny"), conf, 0) for name in ("eg_a", "eg_av"))
     assert (of_a.lr, of_a.batch, of_av.lr, of_av.batch) == (2e-3, 8, 1e-3, 8)
     assert [phase.name for phase in of_av.phases] == ["fuse"] and len(of_a.phases) > 1
 
@@ -136,7 +137,7 @@ def test_a_training_has_as_many_processes_as_a_recipe_sets_and_is_the_same_train
 
 def test_what_a_recipe_sets_for_a_system_of_another_stage_is_refused():
     with pytest.raises(UsageError, match=r"train: ae_tcn is trained by stage 6 \(enhance\)"):
-        train_system.train_conf(load_system("eg_av", "tiny"), {"ae_tcn": {"lr": 1e-3}}, 0)
+        train_system.train_conf(load_system("eg_av", "tiny"), TrainStageConf(train={"ae_tcn": {"lr": 1e-3}}), 0)
 
 
 def test_a_joint_recogniser_may_start_from_them_too(tmp_path):
@@ -237,8 +238,8 @@ def test_parts_train_every_system_and_seed_once(stage_6):
 
 
 def test_vse_as_published_is_mixed_at_0_db():
-    assert train_system.noise_conf(load_system("vse_faithful"), {}).snr == (0.0, 0.0)
-    assert train_system.noise_conf(load_system("vse"), {}).snr == (-10.0, 10.0)
+    assert train_system.noise_conf(load_system("vse_faithful"), TrainStageConf()).snr == (0.0, 0.0)
+    assert train_system.noise_conf(load_system("vse"), TrainStageConf()).snr == (-10.0, 10.0)
 
 
 def test_systems_draw_other_noise_and_one_system_always_the_same():

@@ -17,9 +17,9 @@ from avsr.rng import rng
 from avsr.storage.arrays import ShardWriter, finish_store
 from avsr.storage.atomic import write_json
 from avsr.storage.datadir import Utterance, write_datadir
-from avsr.training.conf import RecogniseOptions
+from avsr.training.conf import EnhanceOptions, RecogniseOptions
 from avsr.training.tasks.batch import augment, pad_batch
-from avsr.training.tasks.enhance import EnhanceData, EnhanceExamples, EnhanceTask
+from avsr.training.tasks.enhance import EnhanceData, EnhanceExamples, EnhanceTask, video_store
 from avsr.training.tasks.recognise import RecogniseData, RecogniseExamples
 from avsr.training.tasks.words import WordExamples, WordsData, check_validation, word_list
 
@@ -133,15 +133,39 @@ def test_enhancement_examples_are_whole_slices_of_the_same_mixture(work):
 
 def test_an_enhancer_may_hear_parts_of_its_clips(work):
     data = EnhanceData(work, "mel_htk", "feats", 1, NoiseConf(p_noise=0.0), 0)
-    whole, parts = EnhanceExamples(data, "train", 3), EnhanceExamples(data, "train", 3, (0.2, 0.3))
+    whole, parts = (EnhanceExamples(data, "train", 3, EnhanceOptions(seconds=part)) for part in (None, (0.2, 0.3)))
     assert parts.ids == whole.ids and max(parts.starts) > 0
     assert all(min(5, frames) <= count <= 8 for count, frames in zip(parts.lengths, whole.lengths, strict=True))
     item, first, count = parts[0], parts.starts[0], parts.lengths[0]
     assert np.array_equal(item["feats"], whole[0]["feats"][first : first + count])
     sound, _ = whole.mixer.mixture(whole.ids[0], 3)
     assert np.array_equal(item["noisy_mel"], mel(sound[640 * first : 640 * (first + count)], "mel_htk"))
-    assert EnhanceExamples(data, "train", 4, (0.2, 0.3)).starts != parts.starts
-    assert EnhanceExamples(data, "valid", None, (0.2, 0.3)).lengths == EnhanceExamples(data, "valid", None).lengths
+    assert EnhanceExamples(data, "train", 4, parts.options).starts != parts.starts
+    assert EnhanceExamples(data, "valid", None, parts.options).lengths == EnhanceExamples(data, "valid", None).lengths
+
+
+def test_training_may_hide_the_pictures(work):
+    """Of some clips all, or a part of each: they become the clip's mean picture, the sound stays."""
+    data = EnhanceData(work, "mel_slaney", "crop80", 5, NoiseConf(), 0)
+    seen, none = (EnhanceExamples(data, "train", 3, EnhanceOptions(video_dropout=p)) for p in (0.0, 1.0))
+    stored = video_store(work, "train", "crop80")
+    for index, utt in enumerate(none.ids):
+        clip, mean = none[index]["crop80"], stored.read(utt)[: none.lengths[index]].mean(0).astype(np.uint8)
+        assert (np.abs(clip.astype(int) - clip[:1]) == 0).all() and sorted(clip[0].ravel()) == sorted(mean.ravel())
+        assert np.array_equal(none[index]["noisy_mel"], seen[index]["noisy_mel"])
+    epochs = [EnhanceExamples(data, "train", epoch, EnhanceOptions(video_dropout=0.5)) for epoch in range(20)]
+    still = [len(np.unique(some[i]["crop80"], axis=0)) == 1 for some in epochs for i in range(len(some))]
+    assert 15 < sum(still) < 45  # of 60
+    masked = EnhanceExamples(data, "train", 3, EnhanceOptions(video_mask=0.4))
+    for index in range(len(masked)):
+        clip = masked[index]["crop80"]
+        changed = (clip != seen[index]["crop80"]).any((1, 2)).nonzero()[0]
+        assert len(changed) <= 10 and (not len(changed) or len(np.unique(clip[changed], axis=0)) == 1)
+    for hidden in (EnhanceOptions(video_dropout=1.0), EnhanceOptions(video_mask=9.0)):
+        valid = EnhanceExamples(data, "valid", None, hidden)[0]["crop80"]
+        assert np.array_equal(valid, EnhanceExamples(data, "valid", None)[0]["crop80"])
+    with pytest.raises(ValueError, match="video_dropout must lie"):
+        EnhanceOptions(video_dropout=1.5)
 
 
 def test_validation_is_the_list(work):
@@ -243,10 +267,23 @@ def test_a_recogniser_hears_the_set_that_its_network_asks_for(work):
 
 def test_overriding_one_key_of_the_noise_keeps_the_others():
     from avsr.models.systems import load_system
-    from avsr.stages.train_system import NOISE, noise_conf
+    from avsr.stages.train_system import NOISE, TrainStageConf, noise_conf
 
-    made = noise_conf(load_system("ae_tcn", "tiny"), {"ae": {"p_noise": 0.25}})
+    made = noise_conf(load_system("ae_tcn", "tiny"), TrainStageConf(noise={"ae": {"p_noise": 0.25}}))
     assert made.p_noise == 0.25 and made.weights() == NOISE["ae"].weights() and made.weights()["babble"] == 1.0
+
+
+def test_noise_of_a_system_wins_over_that_of_its_protocol():
+    from avsr.models.systems import load_system
+    from avsr.stages.train_system import TrainStageConf, noise_conf
+
+    variants = {"own_voice": {"extends": "mhca_avcrn", "name": "Own"}}
+    conf = TrainStageConf(noise={"avse": {"p_speech": 0.4}, "own_voice": {"p_own": 1.0}}, variants=variants)
+    own, plain = noise_conf(conf.load("own_voice"), conf), noise_conf(load_system("mhca_avcrn"), conf)
+    assert own.weights() == {"natural": 0.6, "speech": 0.0, "own": 0.4, "babble": 0.0}
+    assert plain.weights() == {"natural": 0.6, "speech": 0.2, "own": 0.2, "babble": 0.0}
+    with pytest.raises(UsageError, match="noise: ae_tcn is trained by stage 6|noise: eg_a is trained by stage 7"):
+        noise_conf(load_system("mhca_avcrn"), TrainStageConf(noise={"eg_a": {"p_noise": 0.5}}))
 
 
 @pytest.mark.parametrize(
@@ -262,19 +299,19 @@ def test_overriding_one_key_of_the_noise_keeps_the_others():
 )
 def test_options_that_nothing_reads_are_refused_before_a_training_starts(name, overrides, said):
     from avsr.models.systems import load_system
-    from avsr.stages.train_system import train_conf
+    from avsr.stages.train_system import TrainStageConf, train_conf
 
     with pytest.raises(UsageError, match=said) as caught:
-        train_conf(load_system(name, "tiny"), overrides, 0)
+        train_conf(load_system(name, "tiny"), TrainStageConf(train=overrides), 0)
     assert "\n" not in str(caught.value)
 
 
 def test_noise_of_an_unknown_protocol_is_refused():
     from avsr.models.systems import load_system
-    from avsr.stages.train_system import noise_conf
+    from avsr.stages.train_system import TrainStageConf, noise_conf
 
     with pytest.raises(UsageError, match="noise: there is no training protocol 'recognise'"):
-        noise_conf(load_system("eg_a", "tiny"), {"recognise": {"p_noise": 0.5}})
+        noise_conf(load_system("eg_a", "tiny"), TrainStageConf(noise={"recognise": {"p_noise": 0.5}}))
 
 
 def test_babble_alone_is_validated_on_babble(work):

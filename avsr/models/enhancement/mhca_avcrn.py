@@ -32,7 +32,9 @@ class MHCAAVCRNConf(AVSEConf, MHCAConf):
     channels: tuple[int, int, int, int, int] = (64, 64, 128, 128, 256)
     lstm: int = 640
     # Does the block's output replace the skip connection or join it? "gate" is the block figure's single output.
-    mhca_skip: Literal["gate", "gate_concat"] = "gate"
+    # Not the paper's, "gated_skip": the gate is put on the fused feature, which joins the decoder feature as it is.
+    mhca_skip: Literal["gate", "gate_concat", "gated_skip"] = "gate"
+    mhca_levels: tuple[int, ...] = (1, 2, 3, 4, 5)  # levels that have the block; the others a plain skip connection
     # frames_as_channels: as in VSE, whose features the paper uses; framewise: each level's columns are true time.
     video_layout: Literal["frames_as_channels", "framewise"] = "frames_as_channels"
     conv_mode: Literal["sliced", "continuous"] = "sliced"  # continuous: no seams between slices
@@ -81,7 +83,9 @@ class MHCAAVCRN(AVSE):
         if min(conf.channels) < 1 or conf.lstm < 1:
             raise UsageError("model.channels and model.lstm must be positive")
         self._continuous = conf.conv_mode == "continuous"
-        self.gated = conf.balancing or conf.filtering
+        if not {*conf.mhca_levels} <= {*range(1, LEVELS + 1)}:
+            raise UsageError(f"model.mhca_levels: levels are 1 to {LEVELS}, not {list(conf.mhca_levels)}")
+        self.gated = [(conf.balancing or conf.filtering) and i + 1 in conf.mhca_levels for i in range(LEVELS)]
         wide = (1, *conf.channels)
         pictures = 1 if conf.video_layout == "framewise" else SLICE_VIDEO
         self.audio = nn.ModuleList(ConvBlock(wide[i], wide[i + 1], KERNELS[i], STRIDES[i]) for i in range(LEVELS))
@@ -91,12 +95,11 @@ class MHCAAVCRN(AVSE):
         deepest = conf.channels[-1] * 5
         self.lstm = nn.LSTM(2 * deepest, conf.lstm, 2, batch_first=True, bidirectional=conf.bidirectional)
         self.embedding = nn.Linear(conf.lstm * (2 if conf.bidirectional else 1), deepest)
-        if self.gated:
-            self.mhca = nn.ModuleList(TwoStageMHCA(c, conf) for c in conf.channels)
+        self.mhca = nn.ModuleDict({str(i): TwoStageMHCA(c, conf) for i, c in enumerate(conf.channels) if self.gated[i]})
         # Without the block: the plain skip connection of a CRN. Dropping the fused feature would leave dead code.
-        self.joined = conf.mhca_skip == "gate_concat" or not self.gated
+        self.joined = [conf.mhca_skip != "gate" or not gated for gated in self.gated]
         self.decoder = nn.ModuleList(
-            DeconvBlock(wide[i + 1] * (1 + self.joined), wide[i], STRIDES[i], last=i == 0) for i in range(LEVELS)
+            DeconvBlock(wide[i + 1] * (1 + self.joined[i]), wide[i], STRIDES[i], last=i == 0) for i in range(LEVELS)
         )
 
     def memory(self) -> Memory:
@@ -130,13 +133,13 @@ class MHCAAVCRN(AVSE):
 
     @torch.no_grad()
     def maps(self, noisy_btf: Tensor, video: Tensor, frames_b: Tensor) -> list[Maps]:
-        """The attention maps and gates of levels 1 to 5, for figures; an empty list without the block."""
+        """The attention maps and gates of the levels that have the block, for figures."""
         found: dict[nn.Module, Maps] = {}
 
         def keep(block: TwoStageMHCA, args: tuple, _: Tensor) -> None:
             found[block] = block.maps(*args)
 
-        blocks = list(self.mhca) if self.gated else []
+        blocks = list(self.mhca.values())
         hooks = [block.register_forward_hook(keep) for block in blocks]
         try:
             self.estimate(noisy_btf, video, frames_b)
@@ -171,11 +174,12 @@ class MHCAAVCRN(AVSE):
         return layout.fold(y_bscft)
 
     def _skip(self, level: int, fused_ncft: Tensor, decoded_ncft: Tensor, layout: "_Layout") -> Tensor:
-        out_ncft = decoded_ncft
-        if self.gated:
-            mask_nt = layout.mask(COLUMNS[level])
-            out_ncft = self.mhca[level](fused_ncft, decoded_ncft, layout.slices_along_t, mask_nt)
-        return torch.cat([out_ncft, fused_ncft], 1) if self.joined else out_ncft
+        if self.gated[level]:
+            how = (layout.slices_along_t, layout.mask(COLUMNS[level]))
+            gated_skip = self.conf.mhca_skip == "gated_skip"
+            out_ncft = self.mhca[str(level)](fused_ncft, decoded_ncft, *how, of_fused=gated_skip)
+            decoded_ncft, fused_ncft = (decoded_ncft, out_ncft) if gated_skip else (out_ncft, fused_ncft)
+        return torch.cat([decoded_ncft, fused_ncft], 1) if self.joined[level] else decoded_ncft
 
 
 class _Layout:

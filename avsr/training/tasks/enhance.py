@@ -13,7 +13,7 @@ from avsr.noise.sampler import ListMixer, MixSampler
 from avsr.rng import rng
 from avsr.storage.arrays import Store
 from avsr.storage.lip_features import features_store
-from avsr.training.conf import phase_options
+from avsr.training.conf import EnhanceOptions, phase_options
 from avsr.training.task import Task
 from avsr.training.tasks.batch import augment, pad_batch
 
@@ -70,11 +70,11 @@ def seen_video(data: Any, split: str, epoch: int | None) -> Store | TrainingFeat
 class EnhanceExamples:
     """Utterances with fresh noise in training (`epoch` given), those of a noise list in validation.
 
-    `seconds`: in training a part of each, of a length between the two, drawn anew in every epoch.
+    In training, `options.seconds` gives a part of each, of a length between the two, drawn anew in every epoch.
     """
 
-    def __init__(self, data: EnhanceData, split: str, epoch: int | None, seconds: tuple[float, float] | None = None):
-        self.data, self.epoch, self.seconds = data, epoch, seconds
+    def __init__(self, data: EnhanceData, split: str, epoch: int | None, options: EnhanceOptions | None = None):
+        self.data, self.epoch, self.options = data, epoch, options or EnhanceOptions()
         if epoch is None:
             # an AE, which is trained on babble alone, is selected by babble
             name = "train_like" if data.noise.natural or data.noise.p_speech else "babble"
@@ -96,10 +96,10 @@ class EnhanceExamples:
 
     def _part(self, utt: str, frames: int) -> tuple[int, int]:
         """First frame and number of frames of what is used of an utterance."""
-        if self.seconds is None or self.epoch is None:
+        if self.options.seconds is None or self.epoch is None:
             return 0, frames
         draw, multiple = rng(self.data.seed, utt, self.epoch, "part"), self.data.frame_multiple
-        count = round(25 * draw.uniform(*self.seconds)) // multiple * multiple
+        count = round(25 * draw.uniform(*self.options.seconds)) // multiple * multiple
         count = min(max(count, multiple), frames)
         return int(draw.integers(0, frames - count + 1)), count
 
@@ -110,7 +110,7 @@ class EnhanceExamples:
         utt, first, frames = self.ids[index], self.starts[index], self.lengths[index]
         noisy_n, clean_n = self.mixer.mixture(utt) if self.epoch is None else self.mixer.mixture(utt, self.epoch)
         noisy_n, clean_n = noisy_n[640 * first :], clean_n[640 * first :]
-        if self.seconds is not None and self.epoch is not None:
+        if self.options.seconds is not None and self.epoch is not None:
             noisy_n, clean_n = noisy_n[: 640 * frames], clean_n[: 640 * frames]
         item = {
             "utts": utt,
@@ -119,11 +119,23 @@ class EnhanceExamples:
             "clean_mel": mel(clean_n, self.data.mel_set)[: 4 * frames],
         }
         if self.video is not None:
-            video = self.video.read(utt)[first : first + frames]
+            video = self._hidden(utt, self.video.read(utt)[first : first + frames])
             if self.data.video != "feats" and self.epoch is not None:
                 video = augment(video, rng(self.data.seed, utt, self.epoch, "picture"), SHIFT)
             item[self.data.video] = video
         return item
+
+    def _hidden(self, utt: str, video_thw: np.ndarray) -> np.ndarray:
+        """The pictures, or features, of a training clip with those that `options` hide made the clip's mean."""
+        options, frames = self.options, len(video_thw)
+        if self.epoch is None or not (options.video_dropout or options.video_mask):
+            return video_thw
+        draw = rng(self.data.seed, utt, self.epoch, "hidden")
+        count = frames if draw.random() < options.video_dropout else round(25 * draw.uniform(0, options.video_mask))
+        first = int(draw.integers(0, frames - min(count, frames) + 1))
+        video_thw = video_thw.copy()
+        video_thw[first : first + count] = video_thw.mean(0, dtype=np.float64).astype(video_thw.dtype)
+        return video_thw
 
 
 class EnhanceTask(Task):
@@ -133,7 +145,7 @@ class EnhanceTask(Task):
         self.data = data
 
     def examples(self, phase, epoch):
-        return EnhanceExamples(self.data, "train", epoch, phase_options("enhance", phase).seconds)
+        return EnhanceExamples(self.data, "train", epoch, phase_options("enhance", phase))
 
     def valid_examples(self, phase):
         return EnhanceExamples(self.data, "valid", None)
