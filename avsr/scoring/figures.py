@@ -223,3 +223,23 @@ def gate_maps(panels: Sequence[tuple[str, np.ndarray]], seconds: float, label: s
 def _style(k: int) -> dict:
     return {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)],
             "ls": DASHES[(k // len(COLOURS)) % len(DASHES)]}
+
+
+def gains(panels: Mapping[str, Sequence[tuple[str, float, float, float]]], xlabel: str) -> "Figure":
+    """What systems gain over a reference: title -> (name, value, low, high), bars are 95 % intervals. A name keeps its
+    line in all panels; the order is that of the first panel, upside down as one reads."""
+    figure, axes = _figure(2.5 + 2.2 * len(panels), 0.9 + 0.2 * max(map(len, panels.values())), 1, len(panels))
+    names = list(dict.fromkeys(name for points in panels.values() for name, *_ in points))
+    for axis, (title, points) in zip(axes[0], panels.items(), strict=True):
+        y = np.array([-names.index(name) for name, *_ in points])
+        value, low, high = np.array([numbers for _, *numbers in points], dtype=float).reshape(-1, 3).T
+        reach = np.nan_to_num(np.maximum([value - low, high - value], 0.0))
+        axis.axvline(0, color="black", lw=0.8)
+        axis.errorbar(value, y, xerr=reach, fmt="o", ms=4, lw=1.2, color=COLOURS[0])
+        axis.set_yticks(-np.arange(len(names)), names if axis is axes[0, 0] else [""] * len(names), fontsize=8)
+        axis.set_ylim(-len(names) + 0.4, 0.6)
+        axis.tick_params(axis="x", labelsize=8)
+        axis.set_title(title, fontsize=9)
+        axis.grid(alpha=0.3)
+    figure.supxlabel(xlabel, fontsize=9)
+    return figure

@@ -16,6 +16,7 @@ from avsr.scoring.checks import Rule, check
 from avsr.scoring.claims import Claim, claim_table, judge
 from avsr.scoring.compared import compared_table
 from avsr.scoring.confusions import word_tables
+from avsr.scoring.differences import difference_tables
 from avsr.scoring.examples import example_table
 from avsr.scoring.published import PublishedNumbers, read_published
 from avsr.scoring.results import Results
@@ -58,6 +59,7 @@ class Run:
     systems: tuple[System, ...]
     rules: tuple[Rule, ...] = ()
     claims: tuple[Claim, ...] = ()
+    references: tuple[str, ...] = ()  # systems that the others are compared with, in tables of differences
     notes: tuple[str, ...] = ()  # paragraphs under the section's title, such as how babble was made
 
     def __post_init__(self) -> None:
@@ -135,6 +137,7 @@ def section(
     ]
     parts += [line for note in run.notes for line in (note, "")]
     tables = [*score_tables(run, results, rows, published), *more]
+    tables += difference_tables(run.mark, results, rows, run.references)
     if run.claims:
         tables.append(claim_table(f"Claims{run.mark}", judge(results, run.claims), names))
     if run.rules:

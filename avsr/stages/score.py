@@ -50,6 +50,7 @@ class ScoreConf:
     shuffled: tuple[str, ...] = ("mhca_avcrn",)  # systems that are scored with the lips of another utterance too
     oracle: bool = True  # the true mel magnitudes, reconstructed: what `recon` loses; and the best mask of 0 to 1
     claims: tuple[str, ...] = ()  # of a paper, in a table of their own: names of conf/claims/, such as ae_msr
+    differences: tuple[str, ...] = ()  # enhancement systems above which the gain of all others has tables of its own
     checks: str = "mini"  # what is asked of the results: conf/checks/<name>.yaml
     # Of the spectrograms; null: the first test utterance. Of several each has a Figure 3, the first all other figures.
     figure_utterance: str | tuple[str, ...] | None = None
@@ -91,7 +92,8 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
         log.info("part %d of %d done; the last part that ends writes RESULTS.md", number, count)
         return
     rows = tuple(table_rows(systems))
-    run = Run(_recipe(args), _protocol(args), _preset(args), _synthetic(args), rows, claims=claims)
+    about = (_recipe(args), _protocol(args), _preset(args), _synthetic(args))
+    run = Run(*about, rows, claims=claims, references=conf.differences)
     write_all(args, conf, run)
 
 
@@ -103,6 +105,8 @@ def recipe_systems(args: argparse.Namespace) -> list[System]:
     }
     front = config.load_section(PretrainConf, args.config, "pretrain", args.sets)
     variants = {name: said for conf in sections.values() for name, said in conf.variants.items()}
+    for name in config.load_section(ScoreConf, args.config, "score", args.sets).differences:
+        load_system(name, "tiny", (), variants)  # a name that is none is refused, not passed over
     presets = {"lipread": front.preset, **{kind: conf.preset for kind, conf in sections.items()}}
     names = (args.systems or "").replace(",", " ").split()
     names = names or [name for conf in (front, *sections.values()) for name in conf.systems]

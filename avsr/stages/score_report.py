@@ -13,11 +13,12 @@ from avsr.config import CONF
 from avsr.errors import AvsrError
 from avsr.scoring import figures
 from avsr.scoring.checks import read_rules
+from avsr.scoring.differences import gains
 from avsr.scoring.examples import choose
 from avsr.scoring.published import FOLDER as PUBLISHED
 from avsr.scoring.report import Run, figure_folder, publish, read_training_log, wer_curves, write_report
 from avsr.scoring.results import Results
-from avsr.scoring.tables import by_inputs
+from avsr.scoring.tables import by_inputs, order
 from avsr.stages.prepare_readers import SPLITS
 from avsr.stages.score_cost import cost_figure
 from avsr.stages.score_current import read_current
@@ -57,6 +58,7 @@ def write_all(args: argparse.Namespace, conf: Any, run: Run) -> None:
             *spectrograms(args, conf, run, folder),
             *figure3(args, conf, run, folder),
             *cost_figure(args, run, results, folder),
+            *_gains(run, results, folder),
             *_maps(args, conf, run, folder),
             *_mouths(args, run, folder),
         ]
@@ -78,7 +80,7 @@ def made_from(args: argparse.Namespace, conf: Any, run: Run, results: Results) -
     texts = [[str(path.relative_to(runs)), path.read_text(encoding="utf-8")] for path in paths]
     printed = [path.read_text(encoding="utf-8") for path in sorted(PUBLISHED.glob("*.yaml"))]
     held = [[*key, list(by_seed)] for key, by_seed in results.scores.items()]
-    return ["results 5", args.seed, conf, run, texts, held, printed]
+    return ["results 6", args.seed, conf, run, texts, held, printed]
 
 
 def results_folder(args: argparse.Namespace) -> Path:
@@ -127,6 +129,25 @@ def _curves(args: argparse.Namespace, run: Run, results: Results, folder: Path) 
             figures.save(figures.training_curves(logs, relative=True, valid_label=f"validation {label}"), folder / name)
             drawn.append((name, f"Training of stage {STAGES[kind]} by epoch"))
     return drawn
+
+
+def _gains(run: Run, results: Results, folder: Path) -> list[tuple[str, str]]:
+    """What the enhancement systems gain over the first of the reference systems, in STOI."""
+    rows = order(results, run.systems)
+    names = {row.id: row.name for row in rows}
+    by_set = gains(results, rows, run.references[0], "stoi") if run.references else {}
+    if not by_set:
+        return []
+    panels = {
+        test_set.replace("_", " ").replace("dB", " dB"): [
+            (names[one], gain.difference.value, gain.difference.low, gain.difference.high)
+            for one, gain in of_set.items()
+        ]
+        for test_set, of_set in by_set.items()
+    }
+    above = names.get(run.references[0], run.references[0])
+    figures.save(figures.gains(panels, f"STOI, points above {above}"), folder / "gains.png")
+    return [("gains.png", f"STOI above {above}, paired, means over the seeds")]
 
 
 def _logs(args: argparse.Namespace, run: Run, kind: str):
