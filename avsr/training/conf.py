@@ -55,6 +55,7 @@ class TrainConf:
     betas: tuple[float, float] = (0.9, 0.999)  # of Adam
     momentum: float = 0.9  # of SGD
     weight_decay: float = 0.0  # L2, added to the gradient as Adam's paper does
+    norm_momentum: float = 0.1  # share of a batch in the running statistics of batch norm; 0.1 is torch's own
     clip_norm: float | None = 5.0  # global norm of the gradient; null: no clipping
     # batches
     batch: int = 16  # examples
@@ -87,7 +88,7 @@ class TrainConf:
     def __post_init__(self):
         if not 0 <= self.momentum < 1:
             raise ValueError(f"momentum must be at least 0 and below 1, not {self.momentum}")
-        positive = ("lr", "batch", "epochs", "threads", "processes", "checkpoint_minutes", "log_every")
+        positive = ("lr", "norm_momentum", "batch", "epochs", "threads", "processes", "checkpoint_minutes", "log_every")
         optional = ("clip_norm", "max_frames", "epoch_examples", "max_steps", "max_minutes", "stop_after")
         for name in positive + optional:
             value = getattr(self, name)

@@ -84,6 +84,9 @@ class _Run:
         self.model, self.task, self.conf, self.device = model.to(device), task, conf, device
         self.folder, self.config, self.ranks = folder, config, ranks
         self.phases = conf.all_phases()
+        for module in model.modules():
+            if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                module.momentum = conf.norm_momentum
         self.trainable = trainable(model)
         self.pos = Position()
         self.log: TrainLog | None = None

@@ -261,3 +261,20 @@ def test_precision_chosen_at_the_start_is_stored_and_does_not_touch_the_weights(
     chosen = stored(tmp_path / "auto")["precision"]
     run_toy(tmp_path / "set", epochs=1, precision=chosen["dtype"], channels_last=chosen["channels_last"])
     assert valid(tmp_path / "auto") == valid(tmp_path / "set")  # trial steps leave no trace
+
+
+def test_running_statistics_take_the_share_of_a_batch_that_is_asked(tmp_path):
+    """Two steps on the same whole batch: from (0, 1) the running mean comes so near to that of the batch."""
+
+    class WholeBatch(ToyTask):
+        def examples(self, phase, epoch):
+            return ToyExamples("t", 8)
+
+    means = []
+    for share in (0.1, 0.5):
+        run_toy(tmp_path / str(share), WholeBatch(), epochs=2, max_padding=None, norm_momentum=share, lr=1e-9)
+        weights = torch.load(tmp_path / str(share) / "best.pt", weights_only=True)["model"]
+        steps = int(weights["front.1.num_batches_tracked"])
+        means.append(weights["front.1.running_mean"] / (1 - (1 - share) ** steps))
+    torch.testing.assert_close(means[0], means[1])
+    assert means[0].abs().min() > 1e-4
