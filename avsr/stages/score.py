@@ -2,7 +2,8 @@
 
 Reads  DIR/exp/<system>/seed<k>/best.pt (stages 5 to 8), noise lists of DIR/data/test_noisy/ and, for energy errors,
        DIR/data/heldout_noisy/ (stage 4)
-Writes DIR/exp/<system>/seed<k>/<test set>/scores.tsv, hyp.trn or words.tsv; DIR/RESULTS.md, results.csv, figures/
+Writes DIR/exp/<system>/seed<k>/<test set>/scores.tsv, seams.tsv, hyp.trn or words.tsv; DIR/RESULTS.md,
+       results.csv, figures/
        (in DIR/exp where DIR is the folder of the recipe: results get there by --publish true alone)
 An utterance that cannot be scored is in failed.tsv beside the scores.tsv, where its row says why.
 Scores that are there for the same checkpoint and list are kept. Only this stage writes RESULTS.md.

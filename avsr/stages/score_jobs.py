@@ -19,6 +19,8 @@ from avsr.scoring.confusions import FILE as WORDS_FILE
 from avsr.scoring.confusions import write_words
 from avsr.scoring.energy import score_bins, score_magnitudes
 from avsr.scoring.results import NO_OTHER, Provenance, write_scores
+from avsr.scoring.seams import FILE as SEAMS_FILE
+from avsr.scoring.seams import POSITIONS, score_seams, write_seams
 from avsr.scoring.speech import METRICS, have_pesq, score_utterance
 from avsr.scoring.words import score_label, score_transcripts, write_trn
 from avsr.stages.shards import failed_row, write_failed
@@ -108,6 +110,10 @@ def run_job(job: ScoreJob) -> None:
     write_scores(job.scores, rows, job.provenance)
     write_failed(job.folder, "score", [failed_row(utt, "score", error) for utt, error in sorted(failed.items())])
     files = [job.scores, job.folder / "failed.tsv", *([job.folder / WORDS_FILE] if job.kind == "lipread" else [])]
+    seams = {utt: row[POSITIONS] for utt, row in rows.items() if POSITIONS in row}
+    if seams:
+        write_seams(job.folder / SEAMS_FILE, seams)
+        files.append(job.folder / SEAMS_FILE)
     mark(job.folder / "scores.done.json", job.key(have_pesq()), files)
 
 
@@ -201,7 +207,10 @@ def _enhanced_one(job: ScoreJob, mixer: ListMixer, estimator: tuple, utt: str) -
             return score_bins(estimate_tf, noisy_tf, clean_tf)
         return score_magnitudes(estimate_tf, clean_tf)
     wave_n = noisy_n if job.kind == "unprocessed" else reconstruct(noisy_n, estimate_tf, mel_set, job.recon)
-    return score_utterance(clean_n, wave_n)
+    scores = score_utterance(clean_n, wave_n)
+    if job.kind == "oracle" or np.isnan([scores[name] for name in METRICS]).all():  # the latter counts as not scored
+        return scores
+    return scores | score_seams(estimate_tf, clean_tf, mel_set)
 
 
 def make_estimator(job: ScoreJob, utts: list[str]) -> tuple[Callable, str, int, Callable]:
