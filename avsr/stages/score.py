@@ -291,15 +291,16 @@ def _preset(args: argparse.Namespace) -> str:
 
 
 def _protocol(args: argparse.Namespace) -> str:
-    return _splits(args)["protocol"]
+    return corpus_of(args.work_dir)["protocol"]
 
 
 def _synthetic(args: argparse.Namespace) -> bool:
-    return _splits(args)["synthetic"]
+    return corpus_of(args.work_dir)["synthetic"]
 
 
-def _splits(args: argparse.Namespace) -> dict:
-    path = args.work_dir / "data" / "splits.json"
+def corpus_of(work_dir: Path) -> dict:
+    """What stage 1 says of the corpus: protocol, synthetic or not, the ids of each split. AvsrError without it."""
+    path = work_dir / "data" / "splits.json"
     if not path.exists():
         raise AvsrError(f"{path} is missing: stage 1 (prepare) makes it; run that first")
     return json.loads(path.read_text(encoding="utf-8"))
