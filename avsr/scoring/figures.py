@@ -155,6 +155,21 @@ def score_against_cost(panels: Mapping[str, Mapping[str, tuple[float, float, flo
     return figure
 
 
+def error_by_position(curves: Mapping[str, np.ndarray], alarm: float) -> "Figure":
+    """Error at each position in the slice over that inside, a line a system; dotted: `alarm`, where seams matter."""
+    figure, axes = _figure(8.0, 3.2)
+    axis = axes[0, 0]
+    for k, (name, errors_p) in enumerate(curves.items()):
+        axis.plot(np.arange(len(errors_p)), errors_p, label=name, lw=1.6, ms=3.5, **_style(k))
+    axis.axhline(alarm, color="0.4", ls=":", lw=1.2)
+    axis.set_xlabel("mel frame in the slice")
+    axis.set_title("squared error of the log-mel, relative to that inside the slice", fontsize=10, loc="left")
+    axis.grid(alpha=0.3)
+    axis.locator_params(axis="x", integer=True)
+    figure.legend(fontsize=8, frameon=False, loc="outside right upper", handlelength=3.5)
+    return figure
+
+
 def crop_sheet(rows: Sequence[tuple[str, np.ndarray]]) -> "Figure":
     """Mouth crops (AE-MSR Figure 7): a row an utterance, (id, grey pictures of (pictures, height, width) uint8)."""
     figure, axes = _figure(max(len(crops_thw) for _, crops_thw in rows), 1.2 * len(rows), len(rows))

@@ -34,6 +34,10 @@ METRICS = {
         # Of networks that hear all bins of the STFT: not to be taken for errors of 80 bands, so under other names.
         Metric("energy_stft", "energy error of 321 bins %", "energy_stft", decimals=1),
         Metric("energy_stft_noisy", "energy error of 321 bins %, noisy", "energy_stft_noisy", decimals=1),
+        # Of log-mel, at the edges of slices and inside them (scoring/seams.py); the ratio is that of the two means.
+        Metric("seam_edge", "squared error of the log-mel at the edges of slices dB²", "seam_edge", decimals=1),
+        Metric("seam_inner", "squared error of the log-mel inside slices dB²", "seam_inner", decimals=1),
+        Metric("seam_ratio", "squared error of the log-mel, edges over inside", "seam_edge", "seam_inner"),
         Metric("wer", "WER %", "word_errors", "words", 100.0, 1),
         Metric("cer", "CER %", "char_errors", "chars", 100.0, 1),
         Metric("wer_greedy", "WER % (greedy)", "greedy_word_errors", "words", 100.0, 1),

@@ -20,6 +20,7 @@ from avsr.scoring.differences import difference_tables
 from avsr.scoring.examples import example_table
 from avsr.scoring.published import PublishedNumbers, read_published
 from avsr.scoring.results import Results
+from avsr.scoring.seams import seam_table
 from avsr.scoring.tables import (
     SNRS_ENERGY,
     SNRS_ENHANCEMENT,
@@ -202,6 +203,7 @@ def score_tables(run: Run, results: Results, rows: Sequence[System], published: 
     for metric, title in (("estoi", "ESTOI %"), ("si_sdr", "SI-SDR dB"), ("pesq_wb", "wide-band PESQ (P.862.2)")):
         columns = noise_columns((*paper_kinds, "own"), SNRS_ENHANCEMENT, [metric])
         tables.append(make(f"Enhancement: {title}", columns, enhances))
+    tables.append(seam_table(run.mark, results, rows))
     for metric, title in (("wer", "WER %, babble (AE-MSR Tables 2 and 3)"), ("cer", "CER %, babble"),
                           ("wer_greedy", "WER %, greedy search, babble")):
         tables.append(make(f"Recognition: {title}", babble_columns(SNRS_RECOGNITION, metric, True), recognises,

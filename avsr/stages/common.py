@@ -36,6 +36,17 @@ class _Parser(argparse.ArgumentParser):
 
 def parser(name: str, doc: str) -> argparse.ArgumentParser:
     """The options that every stage takes. `doc` is the stage's module docstring."""
+    made = study_parser(name, doc)
+    add = made.add_argument
+    add("--config", type=Path, action="append", default=[], help="YAML of the recipe; later files win; repeatable")
+    add("--set", dest="sets", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one key; wins over files")
+    add("--shard", type=_shard, default=(1, 1), metavar="I/N", help="do only part I of N of the work, as in 2/8")
+    add("--storage", choices=("hdf5", "ark"), default="hdf5", help="how arrays are stored (default hdf5)")
+    return made
+
+
+def study_parser(name: str, doc: str) -> argparse.ArgumentParser:
+    """The options of a command that reads what the stages have made, and has no section of the configuration."""
     made = _Parser(
         prog=f"python -m avsr.stages.{name}",
         description=doc,
@@ -44,12 +55,8 @@ def parser(name: str, doc: str) -> argparse.ArgumentParser:
     )
     made.set_defaults(stage_name=name)
     add = made.add_argument
-    add("--config", type=Path, action="append", default=[], help="YAML of the recipe; later files win; repeatable")
-    add("--set", dest="sets", action="append", default=[], metavar="SECTION.KEY=VALUE", help="one key; wins over files")
-    add("--nj", type=_positive, default=1, help="processes side by side (default 1)")
-    add("--shard", type=_shard, default=(1, 1), metavar="I/N", help="do only part I of N of the work, as in 2/8")
+    add("--nj", type=positive, default=1, help="processes side by side (default 1)")
     add("--seed", type=int, default=0, help="seed of every random choice (default 0)")
-    add("--storage", choices=("hdf5", "ark"), default="hdf5", help="how arrays are stored (default hdf5)")
     add(
         "--max-fail-rate",
         type=float,
@@ -214,7 +221,8 @@ def _complain(name: str, error: object, code: int) -> int:
     return code
 
 
-def _positive(text: str) -> int:
+def positive(text: str) -> int:
+    """The type of an option that counts, from 1 on."""
     if not text.isdigit() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number from 1 on, not {text}")
     return int(text)

@@ -2,7 +2,8 @@
 
 Reads  DIR/exp/<system>/seed<k>/best.pt (stages 5 to 8), noise lists of DIR/data/test_noisy/ and, for energy errors,
        DIR/data/heldout_noisy/ (stage 4)
-Writes DIR/exp/<system>/seed<k>/<test set>/scores.tsv, hyp.trn or words.tsv; DIR/RESULTS.md, results.csv, figures/
+Writes DIR/exp/<system>/seed<k>/<test set>/scores.tsv, seams.tsv, hyp.trn or words.tsv; DIR/RESULTS.md,
+       results.csv, figures/
        (in DIR/exp where DIR is the folder of the recipe: results get there by --publish true alone)
 An utterance that cannot be scored is in failed.tsv beside the scores.tsv, where its row says why.
 Scores that are there for the same checkpoint and list are kept. Only this stage writes RESULTS.md.
@@ -294,15 +295,16 @@ def _preset(args: argparse.Namespace) -> str:
 
 
 def _protocol(args: argparse.Namespace) -> str:
-    return _splits(args)["protocol"]
+    return corpus_of(args.work_dir)["protocol"]
 
 
 def _synthetic(args: argparse.Namespace) -> bool:
-    return _splits(args)["synthetic"]
+    return corpus_of(args.work_dir)["synthetic"]
 
 
-def _splits(args: argparse.Namespace) -> dict:
-    path = args.work_dir / "data" / "splits.json"
+def corpus_of(work_dir: Path) -> dict:
+    """What stage 1 says of the corpus: protocol, synthetic or not, the ids of each split. AvsrError without it."""
+    path = work_dir / "data" / "splits.json"
     if not path.exists():
         raise AvsrError(f"{path} is missing: stage 1 (prepare) makes it; run that first")
     return json.loads(path.read_text(encoding="utf-8"))

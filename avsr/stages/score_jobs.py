@@ -19,6 +19,8 @@ from avsr.scoring.confusions import FILE as WORDS_FILE
 from avsr.scoring.confusions import write_words
 from avsr.scoring.energy import score_bins, score_magnitudes
 from avsr.scoring.results import NO_OTHER, Provenance, write_scores
+from avsr.scoring.seams import FILE as SEAMS_FILE
+from avsr.scoring.seams import POSITIONS, score_seams, write_seams
 from avsr.scoring.speech import METRICS, have_pesq, score_utterance
 from avsr.scoring.words import score_label, score_transcripts, write_trn
 from avsr.stages.shards import failed_row, write_failed
@@ -30,6 +32,7 @@ from avsr.training.conf import TrainConf, phase_options
 from avsr.training.tasks.enhance import video_store
 
 BATCH = 16  # utterances decoded side by side; no influence on the result
+UNSEEN = "no pictures of this utterance"
 WORDS = "words"  # the test set of a lip reader: single words
 
 
@@ -108,11 +111,15 @@ def run_job(job: ScoreJob) -> None:
     write_scores(job.scores, rows, job.provenance)
     write_failed(job.folder, "score", [failed_row(utt, "score", error) for utt, error in sorted(failed.items())])
     files = [job.scores, job.folder / "failed.tsv", *([job.folder / WORDS_FILE] if job.kind == "lipread" else [])]
+    seams = {utt: row[POSITIONS] for utt, row in rows.items() if POSITIONS in row}
+    if seams:
+        write_seams(job.folder / SEAMS_FILE, seams)
+        files.append(job.folder / SEAMS_FILE)
     mark(job.folder / "scores.done.json", job.key(have_pesq()), files)
 
 
 @contextmanager
-def _utterance(utt: str, failed: dict[str, Exception]) -> Iterator[None]:
+def one_utterance(utt: str, failed: dict[str, Exception]) -> Iterator[None]:
     """The work on one utterance: its own faults are noted in `failed`, and the next one has its turn. A full disk, no
     memory, a missing package and signals end the stage."""
     try:
@@ -131,9 +138,10 @@ def data_digest(work_dir: Path, test_set: str) -> str:
 
 
 def split_and_list(test_set: str) -> tuple[str, str]:
-    """The split and the noise list of a test set: `heldout_babble_0dB` is babble_0dB of heldout, others are of test."""
-    held_out = test_set.startswith(f"{HELDOUT}_")
-    return (HELDOUT, test_set.removeprefix(f"{HELDOUT}_")) if held_out else ("test", test_set)
+    """The split and the noise list of a test set: `heldout_babble_0dB` is babble_0dB of heldout, `valid_train_like`
+    train_like of valid, others are of test."""
+    split = next((split for split in (HELDOUT, "valid") if test_set.startswith(f"{split}_")), "")
+    return (split, test_set.removeprefix(f"{split}_")) if split else ("test", test_set)
 
 
 def list_path(work_dir: Path, test_set: str) -> Path:
@@ -174,7 +182,7 @@ def _enhanced(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]:
     estimator = make_estimator(job, sorted(mixer.rows))
     rows = {}
     for utt in sorted(mixer.rows):
-        with _utterance(utt, failed):
+        with one_utterance(utt, failed):
             rows[utt] = _enhanced_one(job, mixer, estimator, utt)
     return rows
 
@@ -182,26 +190,34 @@ def _enhanced(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]:
 def _enhanced_one(job: ScoreJob, mixer: ListMixer, estimator: tuple, utt: str) -> dict:
     estimate, mel_set, multiple, seen = estimator
     if not seen(utt):
-        return {"reason": "no pictures of this utterance"}
-    noisy_n, clean_n = mixer.mixture(utt)
-    frames = len(noisy_n) // 640
-    frames -= frames % multiple
-    if not frames:
-        raise UtteranceError(f"{utt}: lasts less than {multiple} frames")
-    noisy_n, clean_n = noisy_n[: 640 * frames], clean_n[: 640 * frames]
+        return {"reason": UNSEEN}
+    noisy_n, clean_n = whole_frames(mixer, utt, multiple)
     noisy_tf, clean_tf = mel(noisy_n, mel_set), mel(clean_n, mel_set)
     if job.kind == "oracle":
         estimate_tf = clean_tf
     elif job.kind == "oracle_mask":
         estimate_tf = np.minimum(noisy_tf, clean_tf)  # noisy * min(clean / noisy, 1): in every cell the least error
     else:
-        estimate_tf = estimate(utt, noisy_tf, frames)
+        estimate_tf = estimate(utt, noisy_tf, len(noisy_n) // 640)
     if job.in_babble:
         if mel_set == STFT:
             return score_bins(estimate_tf, noisy_tf, clean_tf)
         return score_magnitudes(estimate_tf, clean_tf)
     wave_n = noisy_n if job.kind == "unprocessed" else reconstruct(noisy_n, estimate_tf, mel_set, job.recon)
-    return score_utterance(clean_n, wave_n)
+    scores = score_utterance(clean_n, wave_n)
+    if job.kind == "oracle" or np.isnan([scores[name] for name in METRICS]).all():  # the latter counts as not scored
+        return scores
+    return scores | score_seams(estimate_tf, clean_tf, mel_set)
+
+
+def whole_frames(mixer: ListMixer, utt: str, multiple: int) -> tuple[np.ndarray, np.ndarray]:
+    """(noisy, clean), each (640 T,), T cut to a multiple of `multiple`. UtteranceError: nothing is left."""
+    noisy_n, clean_n = mixer.mixture(utt)
+    frames = len(noisy_n) // 640
+    frames -= frames % multiple
+    if not frames:
+        raise UtteranceError(f"{utt}: lasts less than {multiple} frames")
+    return noisy_n[: 640 * frames], clean_n[: 640 * frames]
 
 
 def make_estimator(job: ScoreJob, utts: list[str]) -> tuple[Callable, str, int, Callable]:
@@ -253,7 +269,7 @@ def _transcripts(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]
     for start in range(0, len(utts), BATCH):
         items = []
         for utt in utts[start : start + BATCH]:
-            with _utterance(utt, failed):
+            with one_utterance(utt, failed):
                 items.append(_heard_and_seen(model, mixer, store, utt))
         if not items:
             continue
@@ -269,7 +285,7 @@ def _transcripts(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]
         frames += int(batch["frames"].sum())
     rows = {utt: {"reason": "wer: no lip features of this utterance"} for utt in mixer.rows}
     for utt in best:
-        with _utterance(utt, failed):
+        with one_utterance(utt, failed):
             rows[utt] = score_transcripts(texts[utt], best[utt], greedy[utt])
     write_text(job.speed, speed_line(len(best), frames / 25, seconds, job.beam) + "\n")
     write_trn(job.folder / "hyp.trn", best)
@@ -313,7 +329,7 @@ def _words(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]:
     for start in range(0, len(examples), BATCH):
         items = []
         for index in range(start, min(start + BATCH, len(examples))):
-            with _utterance(examples.ids[index], failed):
+            with one_utterance(examples.ids[index], failed):
                 items.append(examples[index])
         if not items:
             continue

@@ -18,6 +18,7 @@ from avsr.scoring.examples import choose
 from avsr.scoring.published import FOLDER as PUBLISHED
 from avsr.scoring.report import Run, figure_folder, publish, read_training_log, wer_curves, write_report
 from avsr.scoring.results import Results
+from avsr.scoring.seams import ALARM, seam_curves
 from avsr.scoring.tables import by_inputs, order
 from avsr.stages.prepare_readers import SPLITS
 from avsr.stages.score_cost import cost_figure
@@ -59,6 +60,7 @@ def write_all(args: argparse.Namespace, conf: Any, run: Run) -> None:
             *figure3(args, conf, run, folder),
             *cost_figure(args, run, results, folder),
             *_gains(run, results, folder),
+            *_seams(args, run, results, folder),
             *_maps(args, conf, run, folder),
             *_mouths(args, run, folder),
         ]
@@ -158,6 +160,16 @@ def _logs(args: argparse.Namespace, run: Run, kind: str):
                 yield system.name, read_training_log(path)
             except AvsrError as error:
                 log.warning("%s", error)
+
+
+def _seams(args: argparse.Namespace, run: Run, results: Results, folder: Path) -> list[tuple[str, str]]:
+    """The error of the log-mel by position in the slice, of systems and of unprocessed mixtures."""
+    rows = [row for row in order(results, run.systems) if row.kind in ("unprocessed", "enhance")]
+    test_set, curves = seam_curves(args.work_dir / "exp", results, rows)
+    if set(curves) <= {"Unprocessed"}:  # drawn beside systems alone
+        return []
+    figures.save(figures.error_by_position(curves, ALARM), folder / "seams.png")
+    return [("seams.png", f"Squared error of the log-mel by position in the slice, {test_set}")]
 
 
 def _maps(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -> list[tuple[str, str]]:

@@ -27,6 +27,7 @@ def make():
                                                  looks={f"{i} {s}": (i, s) for i in "abcd" for s in "wxyz"}),
         "cost": figures.score_against_cost({"Speech": {"one": (0.1, 70.0, 68.0, 72.0), "two": (2.0, 75.0, 73.0, 78.0)},
                                             "Natural": {"two": (2.0, 74.0, float("nan"), float("nan"))}}),
+        "seams": figures.error_by_position({"one": 1 + 0.1 * rng.random(20), "two": np.ones(20)}, 1.1),
         "mouths": figures.crop_sheet([(f"s{k}-x", rng.integers(0, 256, (8, 112, 112))) for k in range(4)]),
         "attention": figures.attention_map(rng.random((22, 75)), list("BIN BLUE AT F TWO NOW") + ["end"], 3.0),
         "gates": figures.gate_maps([(f"level {k}", rng.random((80 >> k, 300 >> k))) for k in range(5)], 3.0),

@@ -35,6 +35,16 @@ def test_all_are_scored_on_waveforms(work):
     assert "| L2L (as published) |" in text and "| OVA, audio |" in text
 
 
+def test_seams_of_all_are_measured_and_drawn(work):
+    text = (work / "RESULTS.md").read_text()
+    table = text.split("### Slice seams: ")[1].split("###")[0]
+    names = [load_system(name).name for name in SYSTEMS]
+    assert all(f"| {name} | – | – | – | " in table for name in ["Unprocessed", *names])  # one list, of natural noise
+    assert "Scored before" not in table and "Oracle" not in table
+    assert f"(figures/toy-none/seams.png)\n\n*Squared error of the log-mel by position in the slice, {NATURAL}" in text
+    assert (work / "figures/toy-none/seams.png").exists()
+
+
 @pytest.mark.parametrize("name", ["ova", "ova_faithful"])
 def test_the_audio_row_is_that_of_the_audio_branch(work, name):
     both, alone = (

@@ -82,3 +82,40 @@ def test_babble_on_the_central_frames_alone(mixer):
         assert np.sqrt(np.mean(noisy_n**2)) == pytest.approx(0.05, rel=1e-4)
     short_n, _ = mixer.central(utt, 10**6)  # a clip that is shorter is noisy all over
     np.testing.assert_array_equal(short_n, mixer.mixture(utt)[0])
+
+
+class Seamed(torch.nn.Module):
+    """Halves what it hears; at the edges of slices a quarter is left."""
+
+    mel_set, video_input, frame_multiple = "mel_slaney", None, 5
+
+    def estimate(self, noisy_btf, video, frames_b):
+        gain_t = torch.full((noisy_btf.shape[1],), 0.5)
+        gain_t[0::20] = gain_t[19::20] = 0.25
+        return noisy_btf * gain_t[:, None]
+
+
+def test_seams_are_measured_with_the_quality_and_not_in_babble(work, monkeypatch):
+    monkeypatch.setattr(checkpoint, "load_model", lambda path, device, system: (Seamed(), {}))
+    name = "natural_-5dB"
+    for kind, row in (("enhance", "vse"), ("unprocessed", "unprocessed"), ("oracle", "oracle")):
+        run_job(ScoreJob(row, kind, 0, name, work, work / "best.pt", ORIGIN))
+    run_job(ScoreJob("unprocessed", "unprocessed", 0, BABBLE, work, None, ORIGIN))
+    folder = work / "exp/vse/seed0" / name
+    mixer, scores = ListMixer(work / f"data/test_noisy/{name}.jsonl", work, "test"), read_scores(folder / "scores.tsv")
+    lines = [line.split("\t") for line in (folder / "seams.tsv").read_text().splitlines()]
+    assert lines[0] == ["utt", *map(str, range(20))] and [line[0] for line in lines[1:]] == list(scores.utts)
+    for place, utt in enumerate(scores.utts):
+        noisy_tf, clean_tf = (np.float64(mel(wave_n, "mel_slaney")) for wave_n in mixer.mixture(utt))
+        errors = []
+        for position in range(20):
+            gain = 0.25 if position in (0, 19) else 0.5
+            made, true = (np.maximum(m[position::20], 1e-5) for m in (gain * noisy_tf, clean_tf))
+            errors.append(np.mean((20 * np.log10(made / true)) ** 2))
+        assert scores.columns["seam_edge"][place] == pytest.approx((errors[0] + errors[19]) / 2, rel=1e-4)
+        assert scores.columns["seam_inner"][place] == pytest.approx(np.mean(errors[5:15]), rel=1e-4)
+        assert [float(cell) for cell in lines[1 + place][1:]] == pytest.approx(errors, rel=1e-4)
+    beside = work / "exp/unprocessed/seed0"
+    assert {"seam_edge", "seam_inner", "stoi"} <= set(read_scores(beside / name / "scores.tsv").columns)
+    for other in (work / "exp/oracle/seed0" / name, beside / BABBLE):
+        assert "seam_edge" not in read_scores(other / "scores.tsv").columns and not (other / "seams.tsv").exists()
