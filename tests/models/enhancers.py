@@ -9,26 +9,30 @@ from avsr.models.enhancement.avse import PICTURES
 def batch(model, frames=(10, 15), seed=0):
     """Utterances of so many video frames, in the features that `model` hears and sees."""
     draw = torch.Generator().manual_seed(seed)
-    count, longest, size = len(frames), max(frames), PICTURES[model.video_input]
+    count, longest = len(frames), max(frames)
     clean = torch.rand(count, 4 * longest, bands(model.mel_set), generator=draw)
     noisy = clean + torch.rand(clean.shape, generator=draw)
-    crops = torch.randint(0, 256, (count, longest, size, size), dtype=torch.uint8, generator=draw)
-    return {"noisy_mel": noisy, "clean_mel": clean, model.video_input: crops, "frames": torch.tensor(frames)}
+    b = {"noisy_mel": noisy, "clean_mel": clean, "frames": torch.tensor(frames)}
+    if model.video_input:
+        shape = (count, longest, *2 * (PICTURES[model.video_input],))
+        b[model.video_input] = torch.randint(0, 256, shape, dtype=torch.uint8, generator=draw)
+    return b
 
 
 def inputs(model, b):
-    """Of `model.estimate`."""
-    return b["noisy_mel"], b[model.video_input], b["frames"]
+    """Of `model.estimate`; None in the place of pictures that it does not see."""
+    return b["noisy_mel"], b.get(model.video_input), b["frames"]
 
 
 def loss(model, b):
-    total, count = model.loss(b["noisy_mel"], b["clean_mel"], b[model.video_input], b["frames"])
+    total, count = model.loss(b["noisy_mel"], b["clean_mel"], b.get(model.video_input), b["frames"])
     return total / count
 
 
 def alone(model, b, i):
     n = int(b["frames"][i])
-    return b["noisy_mel"][i : i + 1, : 4 * n], b[model.video_input][i : i + 1, :n], b["frames"][i : i + 1]
+    video = b[model.video_input][i : i + 1, :n] if model.video_input else None
+    return b["noisy_mel"][i : i + 1, : 4 * n], video, b["frames"][i : i + 1]
 
 
 def shake(model):
@@ -89,10 +93,12 @@ def check_padding_in_training(make):
         torch.manual_seed(0)
         model = make()
         b = batch(model, (5, 15))
-        b["noisy_mel"][0, 20:], b["clean_mel"][0, 20:], b[model.video_input][0, 5:] = fill, fill, int(fill)
         for name in ("noisy_mel", "clean_mel"):
+            b[name][0, 20:] = fill
             b[name] = torch.nn.functional.pad(b[name], (0, 0, 0, 4 * extra))
-        b[model.video_input] = torch.nn.functional.pad(b[model.video_input], (0, 0, 0, 0, 0, extra))
+        if model.video_input:
+            b[model.video_input][0, 5:] = int(fill)
+            b[model.video_input] = torch.nn.functional.pad(b[model.video_input], (0, 0, 0, 0, 0, extra))
         value = loss(model, b)
         value.backward()
         found = [m.running_var for m in model.modules() if hasattr(m, "running_var")]
