@@ -5,6 +5,8 @@ import torch
 from avsr.features.mel import bands
 from avsr.models.enhancement.avse import PICTURES
 
+FEATURES = 512  # of a lip-reading front-end, for a picture
+
 
 def batch(model, frames=(10, 15), seed=0):
     """Utterances of so many video frames, in the features that `model` hears and sees."""
@@ -13,7 +15,9 @@ def batch(model, frames=(10, 15), seed=0):
     clean = torch.rand(count, 4 * longest, bands(model.mel_set), generator=draw)
     noisy = clean + torch.rand(clean.shape, generator=draw)
     b = {"noisy_mel": noisy, "clean_mel": clean, "frames": torch.tensor(frames)}
-    if model.video_input:
+    if model.video_input == "feats":
+        b["feats"] = torch.randn(count, longest, FEATURES, generator=draw)
+    elif model.video_input:
         shape = (count, longest, *2 * (PICTURES[model.video_input],))
         b[model.video_input] = torch.randint(0, 256, shape, dtype=torch.uint8, generator=draw)
     return b
@@ -60,12 +64,12 @@ def train(model, b, steps, lr=5e-3):
     return losses
 
 
-def contrast(model):
+def contrast(model, frames=20):
     """Two utterances of one sound and other targets, low bands or high ones: only the pictures tell them apart.
 
     Of several slices, for the variance that a batch norm keeps is twice that of two slices.
     """
-    b = batch(model, (20, 20))
+    b = batch(model, (frames, frames))
     half = b["noisy_mel"].shape[2] // 2
     b["noisy_mel"][1] = b["noisy_mel"][0]
     b["clean_mel"] = b["noisy_mel"].clone()
@@ -131,8 +135,8 @@ def check_every_weight_learns(model):
     assert not [name for name in names if not name.endswith("bias")]
 
 
-def check_overfits_and_sees(model, steps=80, lr=1e-2):
-    b = contrast(model)
+def check_overfits_and_sees(model, steps=80, lr=1e-2, frames=20):
+    b = contrast(model, frames)
     model.fit_statistics([b])
     losses = train(model, b, steps, lr)
     assert losses[-1] < 0.1 * losses[0]
