@@ -1,11 +1,15 @@
 """P3D blocks against 3-D convolutions of one clip, with the same weights."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch.nn import functional
 
 from avsr.layers.masking import Packing
-from avsr.layers.p3d import P3dBlock, Stem, crops_to_input, kinds, temporal_pool
+from avsr.layers.p3d import P3dBlock, PointConv, Stem, conv_norm, crops_to_input, kinds, temporal_pool
 
 
 def norm(x, module):
@@ -91,3 +95,41 @@ def test_pixels():
     crops = torch.tensor([0, 255], dtype=torch.uint8)
     torch.testing.assert_close(crops_to_input(crops, 0.5, 0.5), torch.tensor([-1.0, 1.0]))
     torch.testing.assert_close(crops_to_input(crops, 0.4161, 0.1688), torch.tensor([-0.4161, 0.5839]) / 0.1688)
+
+
+@pytest.mark.parametrize("size", [6, 5])
+def test_a_strided_point_convolution_is_a_product_at_every_second_element(size):
+    torch.manual_seed(3)
+    conv, _ = conv_norm(3, 4, (1, 1), stride=2)
+    assert isinstance(conv, PointConv) and not isinstance(conv_norm(16, 4, (1, 1), stride=2)[0], PointConv)
+    x = torch.randn(2, 3, size, size, requires_grad=True)
+    y = conv(x)
+    rows = range(0, size, 2)
+    expected = torch.zeros(2, 4, len(rows), len(rows))
+    for i, j in ((i, j) for i in rows for j in rows):
+        expected[:, :, i // 2, j // 2] = x[:, :, i, j] @ conv.weight[:, :, 0, 0].T
+    torch.testing.assert_close(y, expected)
+    y.sum().backward()
+    assert x.grad[:, :, ::2, ::2].all() and not x.grad[:, :, 1::2].any() and not x.grad[:, :, :, 1::2].any()
+
+
+DIES = """
+import torch
+from avsr.layers.p3d import conv_norm
+from avsr.layers.resnet import BasicBlock
+
+torch.set_num_threads(2)
+for channels in (14, 12, 4):
+    x = torch.randn(15, channels, 20, 20).contiguous(memory_format=torch.channels_last)
+    point, block = conv_norm(channels, 2 * channels, (1, 1), 2)[0], BasicBlock(channels, 2 * channels, 2)
+    for _ in range(20):
+        point(x).sum().backward()
+        block(x).sum().backward()
+"""
+
+
+def test_narrow_strided_blocks_learn_on_two_threads():
+    """In a process of its own: what this guards against ends it. An odd number of pictures, channels last."""
+    env = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    done = subprocess.run([sys.executable, "-c", DIES], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

@@ -5,30 +5,38 @@ import torch
 from avsr.features.mel import bands
 from avsr.models.enhancement.avse import PICTURES
 
+FEATURES = 512  # of a lip-reading front-end, for a picture
+
 
 def batch(model, frames=(10, 15), seed=0):
     """Utterances of so many video frames, in the features that `model` hears and sees."""
     draw = torch.Generator().manual_seed(seed)
-    count, longest, size = len(frames), max(frames), PICTURES[model.video_input]
+    count, longest = len(frames), max(frames)
     clean = torch.rand(count, 4 * longest, bands(model.mel_set), generator=draw)
     noisy = clean + torch.rand(clean.shape, generator=draw)
-    crops = torch.randint(0, 256, (count, longest, size, size), dtype=torch.uint8, generator=draw)
-    return {"noisy_mel": noisy, "clean_mel": clean, model.video_input: crops, "frames": torch.tensor(frames)}
+    b = {"noisy_mel": noisy, "clean_mel": clean, "frames": torch.tensor(frames)}
+    if model.video_input == "feats":
+        b["feats"] = torch.randn(count, longest, FEATURES, generator=draw)
+    elif model.video_input:
+        shape = (count, longest, *2 * (PICTURES[model.video_input],))
+        b[model.video_input] = torch.randint(0, 256, shape, dtype=torch.uint8, generator=draw)
+    return b
 
 
 def inputs(model, b):
-    """Of `model.estimate`."""
-    return b["noisy_mel"], b[model.video_input], b["frames"]
+    """Of `model.estimate`; None in the place of pictures that it does not see."""
+    return b["noisy_mel"], b.get(model.video_input), b["frames"]
 
 
 def loss(model, b):
-    total, count = model.loss(b["noisy_mel"], b["clean_mel"], b[model.video_input], b["frames"])
+    total, count = model.loss(b["noisy_mel"], b["clean_mel"], b.get(model.video_input), b["frames"])
     return total / count
 
 
 def alone(model, b, i):
     n = int(b["frames"][i])
-    return b["noisy_mel"][i : i + 1, : 4 * n], b[model.video_input][i : i + 1, :n], b["frames"][i : i + 1]
+    video = b[model.video_input][i : i + 1, :n] if model.video_input else None
+    return b["noisy_mel"][i : i + 1, : 4 * n], video, b["frames"][i : i + 1]
 
 
 def shake(model):
@@ -56,12 +64,12 @@ def train(model, b, steps, lr=5e-3):
     return losses
 
 
-def contrast(model):
+def contrast(model, frames=20):
     """Two utterances of one sound and other targets, low bands or high ones: only the pictures tell them apart.
 
     Of several slices, for the variance that a batch norm keeps is twice that of two slices.
     """
-    b = batch(model, (20, 20))
+    b = batch(model, (frames, frames))
     half = b["noisy_mel"].shape[2] // 2
     b["noisy_mel"][1] = b["noisy_mel"][0]
     b["clean_mel"] = b["noisy_mel"].clone()
@@ -89,10 +97,12 @@ def check_padding_in_training(make):
         torch.manual_seed(0)
         model = make()
         b = batch(model, (5, 15))
-        b["noisy_mel"][0, 20:], b["clean_mel"][0, 20:], b[model.video_input][0, 5:] = fill, fill, int(fill)
         for name in ("noisy_mel", "clean_mel"):
+            b[name][0, 20:] = fill
             b[name] = torch.nn.functional.pad(b[name], (0, 0, 0, 4 * extra))
-        b[model.video_input] = torch.nn.functional.pad(b[model.video_input], (0, 0, 0, 0, 0, extra))
+        if model.video_input:
+            b[model.video_input][0, 5:] = int(fill)
+            b[model.video_input] = torch.nn.functional.pad(b[model.video_input], (0, 0, 0, 0, 0, extra))
         value = loss(model, b)
         value.backward()
         found = [m.running_var for m in model.modules() if hasattr(m, "running_var")]
@@ -125,8 +135,8 @@ def check_every_weight_learns(model):
     assert not [name for name in names if not name.endswith("bias")]
 
 
-def check_overfits_and_sees(model, steps=80, lr=1e-2):
-    b = contrast(model)
+def check_overfits_and_sees(model, steps=80, lr=1e-2, frames=20):
+    b = contrast(model, frames)
     model.fit_statistics([b])
     losses = train(model, b, steps, lr)
     assert losses[-1] < 0.1 * losses[0]

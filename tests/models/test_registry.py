@@ -16,6 +16,7 @@ from avsr.models.systems import PRESETS, load_system, system_ids, training_conf
 
 AVSE = (
     "audio_only_crn",
+    "audio_only_crn_faithful",
     "mhca_avcrn",
     "mhca_avcrn_wo_balancing",
     "mhca_avcrn_wo_filtering",
@@ -166,6 +167,8 @@ def test_table_of_an_unknown_system(capsys):
 
 
 PRINTED = {  # as specified: integers, or millions with the digits that stand there
+    "audio_only_crn": 10.24,
+    "audio_only_crn_faithful": 17.58,
     "vse": 18.63,
     "vse_faithful": 18.63,
     "av_se2": 5.43,

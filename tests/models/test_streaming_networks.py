@@ -77,3 +77,8 @@ def test_what_looks_ahead_is_refused(options, said):
 def test_other_systems_are_refused():
     with pytest.raises(UsageError, match="^OVA cannot run on a stream"):
         make("ova").memory()
+
+
+def test_magnitudes_of_short_windows_are_refused():
+    with pytest.raises(UsageError, match=r"^model.domain: magnitude cannot run on a stream, .*: log_mel"):
+        make("audio_only_crn_faithful").memory()

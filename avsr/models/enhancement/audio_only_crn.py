@@ -1,6 +1,8 @@
 """Audio-only CRN: convolutional recurrent network of Tan & Wang, "A Convolutional Recurrent Neural Network for
-Real-Time Speech Enhancement", Interspeech 2018, in its published layout and on the mel features of MHCA-AVCRN.
+Real-Time Speech Enhancement", Interspeech 2018, on the mel features of MHCA-AVCRN and in its published layout.
 
+The defaults are the comparable version; the original hears linear magnitudes of a mixture of RMS 1 and gives those of
+clean speech (`domain`).
 Causal: no frame depends on a later one. Tensors are (b, c, t, f): time before frequency, as in the original.
 """
 
@@ -10,16 +12,20 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from avsr.errors import UsageError
+from avsr.features.mel import STFT_20MS
 from avsr.layers.conv2d import MaskedBatchNorm2d, column_mask, keep_valid
 from avsr.layers.recurrence import Memory, recur
-from avsr.models.enhancement.avse import AVSE, BANDS, SLICE_MEL, AVSEConf
+from avsr.models.enhancement.avse import AVSE, SLICE_MEL, AVSEConf
 
-LINEAR_BINS = 161
+TO_RMS_1 = 20.0  # from the level of all mixtures, RMS 0.05, to the original's
 
 
 @dataclass(frozen=True)
 class AudioOnlyCRNConf(AVSEConf):
     channels: tuple[int, ...] = (16, 32, 64, 128, 256)
+    # magnitude: 161 bins of a 20 ms STFT at an RMS of 1, regressed as they are (head direct), as in the original
+    domain: Literal["log_mel", "magnitude"] = "log_mel"
 
 
 class CRN(nn.Module):
@@ -82,22 +88,42 @@ class CRN(nn.Module):
 
 
 class AudioOnlyCRN(AVSE):
-    """The comparable version: normalised log-mel of 80 bands, whole utterances, no pictures."""
+    """Whole utterances, no pictures: normalised log-mel of 80 bands, or the original's magnitudes of 161 bins.
+
+    Raises UsageError for a head that the domain does not have.
+    """
 
     Conf = AudioOnlyCRNConf
     video_input = None
 
     def __init__(self, conf: AudioOnlyCRNConf):
+        if conf.domain == "magnitude":
+            if conf.head != "direct":
+                raise UsageError(f"model.domain magnitude needs model.head direct, not {conf.head}")
+            self.mel_set, self.magnitudes, self.normalised = STFT_20MS, True, False
         super().__init__(conf)
-        self.net = CRN(BANDS, conf.channels, "mel")
+        self.net = CRN(self.bands, conf.channels, "linear" if self.magnitudes else "mel")
 
     def memory(self) -> Memory:
+        if self.magnitudes:
+            raise UsageError(
+                "model.domain: magnitude cannot run on a stream, which takes windows of 40 ms, not of 20 ms; "
+                "train with domain: log_mel and head: mask"
+            )
         return {}
 
     def network(
         self, audio_btf: Tensor, video_bthw: Tensor | None, slices_b: Tensor, memory: Memory | None = None
     ) -> Tensor:
         return self.net(audio_btf, column_mask(slices_b * SLICE_MEL, audio_btf.shape[1]), memory)
+
+    def _domain(self, mel_btf: Tensor) -> Tensor:
+        heard_btf = super()._domain(mel_btf)
+        return TO_RMS_1 * heard_btf if self.magnitudes else heard_btf
+
+    def _linear(self, heard_btf: Tensor) -> Tensor:
+        linear_btf = super()._linear(heard_btf)
+        return linear_btf / TO_RMS_1 if self.magnitudes else linear_btf
 
 
 def _with_last(layer: nn.Module, x_bctf: Tensor, memory: Memory | None) -> tuple[Tensor, int]:

@@ -54,7 +54,7 @@ class AVSE(nn.Module):
     frame_multiple = SLICE_VIDEO
     video_input: str | None = "crop80"
     normalised = True  # whether the sound is; false: mean 0 and deviation 1, so that the loss is that of dB
-    magnitudes = False  # true: magnitudes as they are in the place of log-mel, the head is a mask
+    magnitudes = False  # true: magnitudes as they are in the place of log-mel, the head is a mask or direct
 
     def __init__(self, conf: AVSEConf):
         super().__init__()
@@ -106,7 +106,7 @@ class AVSE(nn.Module):
         if self.conf.head == "mask":
             clean_btf = self._gain(out_btf) * whole_btf  # exact below the floor too
         else:
-            clean_btf = 10 ** (self._head(out_btf, noisy_db) / 20)
+            clean_btf = self._linear(self._head(out_btf, noisy_db))
         estimate_btf = noisy_btf.clone().float()
         valid_bt1 = valid_mask(slices_b * SLICE_MEL, whole_btf.shape[1])[..., None]
         estimate_btf[:, : whole_btf.shape[1]] = torch.where(valid_bt1, clean_btf, whole_btf.float())
@@ -178,11 +178,15 @@ class AVSE(nn.Module):
         """What the network hears, before normalisation, and what its error is taken in, of linear magnitudes."""
         return mel_btf.float() if self.magnitudes else log_mel(mel_btf)
 
+    def _linear(self, heard_btf: Tensor) -> Tensor:
+        """The linear magnitudes of what `_domain` gives (above the floor of dB)."""
+        return heard_btf if self.magnitudes else 10 ** (heard_btf / 20)
+
     def _head(self, out_btf: Tensor, noisy_db: Tensor) -> Tensor:
-        """The estimate of the clean log-mel in dB."""
-        if self.magnitudes:
-            return self._gain(out_btf) * noisy_db
+        """The estimate of the clean log-mel in dB; of `magnitudes` that of the clean ones."""
         if self.conf.head == "mask":
+            if self.magnitudes:
+                return self._gain(out_btf) * noisy_db
             return (noisy_db + self._gain_db(out_btf)).clamp(min=20 * math.log10(FLOOR))
         if self.conf.head == "residual":
             return noisy_db + out_btf * self.mel_std
