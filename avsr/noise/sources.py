@@ -140,13 +140,17 @@ class NoiseSources:
         store, name = talker
         return (self.sex_of if store == "wave" else self.sex_of_other).get(name, "")
 
-    def cut(self, store: str, key: str, offset: int, samples: int, where: str) -> np.ndarray:
-        """The cut that a noise list names. AvsrError, beginning with `where`, when it is not there."""
+    def check(self, store: str, key: str, where: str) -> None:
+        """AvsrError, beginning with `where`, when what a noise list names is not there."""
         if store not in self.stores or key not in self.stores[store]:
             raise AvsrError(
                 f"{where}: noise {key} is not in the store of {store} of {self.split}; run {MIX_STAGE} again, which "
                 "makes lists and noise together"
             )
+
+    def cut(self, store: str, key: str, offset: int, samples: int, where: str) -> np.ndarray:
+        """The cut that a noise list names. AvsrError as `check`."""
+        self.check(store, key, where)
         return cut_noise(self.stores[store].read(key), offset, samples)
 
 

@@ -14,6 +14,7 @@ import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -44,7 +45,8 @@ log = logging.getLogger("avsr")
 class ScoreConf:
     """Section `score:`."""
 
-    recon: str = "gain"  # from mel magnitudes to a waveform: gain, capped, pinv, griffinlim; one for a whole table
+    # From mel magnitudes to a waveform; one for a whole table
+    recon: Literal["gain", "capped", "pinv", "griffinlim"] = "gain"
     beam: int = 30
     length_penalty: float = 0.0  # of the beam: a sum of log-probabilities over (tokens) ** this; the paper's code: 0
     shuffled: tuple[str, ...] = ("mhca_avcrn",)  # systems that are scored with the lips of another utterance too
@@ -106,7 +108,8 @@ def recipe_systems(args: argparse.Namespace) -> list[System]:
     pairs += [(n, conf.preset) for conf in sections.values() for n in conf.systems]
     wanted = (args.systems or "").replace(",", " ").split()
     if wanted:
-        pairs = [(name, dict(pairs).get(name, "base")) for name in wanted]
+        presets = {"lipread": front.preset, **{kind: conf.preset for kind, conf in sections.items()}}
+        pairs = [(name, presets[load_system(name).kind]) for name in wanted]
     return [load_system(name, preset) for name, preset in pairs]
 
 
@@ -132,6 +135,7 @@ def plan_jobs(args: argparse.Namespace, conf: ScoreConf, systems: list[System]):
             if not RunFolder(folder).done.exists():
                 log.warning("%s: the training there was not finished; it is left out", folder)
                 continue
+            RunFolder(folder).refuse_other_model(system.model)
             seed = int(folder.name.removeprefix("seed"))
             own = run_command(*origin, [system])
             for row in rows_of(system, conf):
