@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from avsr.check import main as check
 from avsr.corpora import grid, gt, splits, tcd_timit
 from avsr.errors import AvsrError
 from avsr.stages import prepare
@@ -130,6 +131,10 @@ def test_stage_1_lists_both_corpora_and_says_who_is_where(corpora, tmp_path, cap
     assert len(other) == 84 and {row.text for row in other.values()} == {""}
     assert {round(row.duration, 2) for row in other.values()} == {round(FRAMES * 1001 / 30_000, 2)}
     assert all(row.text for row in tables["train"].values() if row.speaker[0] == "s")
+    capsys.readouterr()
+    assert check([str(tmp_path / "data" / name) for name in prepare.SPLITS] + ["--fast"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("remark: ") == 2 and "data/valid/text: 22 speakers have no transcripts, as those of a" in said
     lists = json.loads((tmp_path / "data/splits.json").read_text())
     assert (lists["protocol"], lists["seed"], len(lists["valid"])) == ("GT", 3, 44)
     assert run(tmp_path / "again", "--protocol=GT", "--seed=3", *corpora) == 0
