@@ -3,11 +3,12 @@
 Says, one line each, what is missing, doubled (in one split or over several), unsorted, unreadable (every file is
 decoded to its end), too short, grey rubbish, or out of step between sound, picture and utt2dur. All faults are said,
 not the first alone. Exit code 0 when nothing is wrong, 1 otherwise. Lines with `remark:` are no faults: a speaker who
-stands in two of the folders, as one-speaker protocols have it.
+stands in two of the folders, as one-speaker protocols have it, or has no transcript at all.
 """
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -81,9 +82,7 @@ def table_problems(folder: Path) -> list[str]:
 
 def disagreements(folder: Path, tables: Tables) -> Iterator[str]:
     """What is wrong between the tables that are there, and with what stands in them."""
-    for utt, words in tables.get("text", {}).items():
-        if not words:
-            yield f"{folder}/text: {utt} has no words"
+    yield from untranscribed(folder, tables)
     for utt, seconds in tables.get("utt2dur", {}).items():
         if not _positive(seconds):
             yield f"{folder}/utt2dur: {utt} lasts {seconds!r}; it must be seconds above 0"
@@ -107,6 +106,21 @@ def disagreements(folder: Path, tables: Tables) -> Iterator[str]:
             yield f"{folder}/spk2gender: {speaker} {sex}: it must be a speaker of utt2spk and m or f"
     if "spk2utt" in tables and {speaker: " ".join(ids) for speaker, ids in speakers.items()} != tables["spk2utt"]:
         yield f"{folder}/spk2utt: does not agree with utt2spk"
+
+
+def untranscribed(folder: Path, tables: Tables) -> Iterator[str]:
+    """Utterances without words; of speakers with several of whom there are none at all, one remark."""
+    text, utts = tables.get("text", {}), tables.get("utt2spk", {})
+    count = Counter(utts.values())
+    empty = Counter(utts.get(utt, "") for utt, words in text.items() if not words)
+    silent = sorted(who for who in empty if who and empty[who] == count[who] > 1)
+    for utt, words in text.items():
+        if not words and utts.get(utt) not in silent:
+            yield f"{folder}/text: {utt} has no words"
+    if silent:
+        named = " ".join(silent[:NAMED]) + (" ..." if len(silent) > NAMED else "")
+        what = "have no transcripts, as those of a second corpus for enhancement"
+        yield f"{REMARK}{folder}/text: {len(silent)} speakers {what}: {named}"
 
 
 def media_problems(folder: Path, tables: Tables) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from avsr.corpora.grid import MEN, WOMEN, Clip
 from avsr.errors import AvsrError, UsageError
@@ -46,7 +47,7 @@ def protocol_g(speakers: Mapping[str, Sequence[Clip]], seed: int) -> Split:
     missing = [speaker for speaker in MEN + WOMEN if speaker not in speakers]
     if missing:
         raise AvsrError(
-            f"protocol G needs all 33 speakers of GRID with video; missing: {' '.join(missing)}. "
+            f"protocols G and GT need all 33 speakers of GRID with video; missing: {' '.join(missing)}. "
             "Put them into --corpus-dir, or use --protocol s1 (any one speaker)"
         )
     split: Split = {"train": [], "valid": [], "test": []}
@@ -77,14 +78,11 @@ def protocol_mini(speakers: Mapping[str, Sequence[Clip]], seed: int) -> Split:
 
 
 def make_split(protocol: str, speakers: Mapping[str, Sequence[Clip]], seed: int) -> Split:
-    """The split of a protocol of GRID: G, mini, or one speaker by name. Raises UsageError for an unknown one."""
+    """The split of a protocol of GRID alone: G, mini, or one speaker by name. Raises UsageError for an unknown one."""
     if protocol == "G":
         split = protocol_g(speakers, seed)
     elif protocol == "mini":
         split = protocol_mini(speakers, seed)
-    elif protocol == "GT":
-        protocol_g(speakers, seed)  # says which speakers of GRID are missing
-        raise AvsrError("protocol GT, GRID with TCD-TIMIT beside it, is not there yet; use --protocol G")
     elif protocol in speakers:
         split = one_speaker(speakers[protocol], seed)
     else:
@@ -94,16 +92,24 @@ def make_split(protocol: str, speakers: Mapping[str, Sequence[Clip]], seed: int)
     return split
 
 
-def check_split(split: Mapping[str, Sequence[Clip]], one: bool) -> None:
-    """Refuses an utterance in two splits always; a tested speaker in another split unless the protocol has only one."""
+def check_split(split: Mapping[str, Sequence[Any]], one: bool, valid_unseen: bool = False) -> None:
+    """Raises AvsrError for what stands in two splits, whose clips have the fields `utt` and `speaker`.
+
+    An utterance always; a tested speaker in another split unless the protocol has only `one`; where the speakers of
+    validation are `valid_unseen` by training, one of them in training."""
     seen: dict[str, str] = {}
     for name, clips in split.items():
         for clip in clips:
             if clip.utt in seen:
                 raise AvsrError(f"{clip.utt} stands in both {seen[clip.utt]} and {name}; an utterance has one split")
             seen[clip.utt] = name
-    tested = {clip.speaker for clip in split["test"]}
+    speakers = {name: {clip.speaker for clip in split[name]} for name in ("train", "valid", "test")}
     for name in ("train", "valid"):
-        both = tested & {clip.speaker for clip in split[name]}
+        both = speakers["test"] & speakers[name]
         if both and not one:
             raise AvsrError(f"speaker {min(both)} stands in both {name} and test; this protocol tests unseen speakers")
+    both = speakers["train"] & speakers["valid"]
+    if both and valid_unseen:
+        raise AvsrError(
+            f"speaker {min(both)} stands in both train and valid; this protocol validates on unseen speakers"
+        )

@@ -59,13 +59,13 @@ class Clip:
 Split = dict[str, list[Clip]]  # train, valid, test
 
 
-def find_clips(corpus: Path, camera: Camera) -> dict[str, list[Clip]]:
+def find_clips(corpus: Path, camera: Camera, option: str = "--corpus-dir") -> dict[str, list[Clip]]:
     """The clips of a camera, or of both, by speaker. Speakers without its folder are left out and named in the log.
 
-    Raises AvsrError: no such folder, no clip of this camera."""
+    `option` names the folder in errors. Raises AvsrError: no such folder, no clip of this camera."""
     corpus = Path(corpus)
     if not corpus.is_dir():
-        raise AvsrError(f"{corpus}: there is no such folder; give the corpus's folder with --corpus-dir")
+        raise AvsrError(f"{corpus}: there is no such folder; give TCD-TIMIT's folder with {option}")
     views = tuple(CAMERAS) if camera == "both" else (camera,)
     found: dict[str, dict[str, Clip]] = {}
     without: dict[str, set[str]] = {view: set() for view in views}
@@ -84,7 +84,7 @@ def find_clips(corpus: Path, camera: Camera) -> dict[str, list[Clip]]:
             log.warning("%s: no clip in %s of: %s", corpus, CAMERAS[view], " ".join(sorted(speakers)))
     if not found:
         folders = " or ".join(CAMERAS[view] for view in views)
-        raise AvsrError(f"{corpus}: holds no clip as volunteers/01M/Clips/{folders}/sa1.mp4; see --corpus-dir")
+        raise AvsrError(f"{corpus}: holds no clip as volunteers/01M/Clips/{folders}/sa1.mp4; see {option}")
     return {speaker: list(found[speaker].values()) for speaker in sorted(found)}
 
 
@@ -114,7 +114,7 @@ def make_split(
     lip = [speaker for speaker in speakers if speaker not in volunteers] if protocol == "all" else []
     names = {"train": [*sorted(order[count:]), *lip], "valid": sorted(order[:count]), "test": tested}
     split = {name: [clip for speaker in chosen for clip in speakers[speaker]] for name, chosen in names.items()}
-    check_split(split, one=False)
+    check_split(split, one=False, valid_unseen=True)
     return split
 
 

@@ -38,17 +38,23 @@ class MixSampler:
 
 
 class ListMixer:
-    """The mixtures of a noise list: the same ones whenever and by whomever they are asked for."""
+    """The mixtures of a noise list: the same ones whenever and by whomever they are asked for.
+
+    AvsrError, before any mixture is made, when the list names noise that is not there.
+    """
 
     def __init__(self, path: Path, work_dir: Path, split: str):
         self.path = Path(path)
         self.rows = read_list(path)
         self.sources = NoiseSources(work_dir, split)
+        for utt, row in self.rows.items():
+            if row.kind != CLEAN:
+                self.sources.check(row.store, row.noise, where=f"{self.path}: {utt}")
 
     def mixture(self, utt: str) -> tuple[np.ndarray, np.ndarray]:
         """(noisy, clean), each (640 T,) float32, both divided by RMS(noisy) / 0.05.
 
-        AvsrError when the list has no such utterance, or names noise that is not there.
+        AvsrError when the list has no such utterance.
         """
         row, wave_n = self._row(utt), self.sources.wave(utt)
         if row.kind == CLEAN:

@@ -100,8 +100,9 @@ class NoiseSources:
     def draw(self, kind: str, utt: str, samples: int, draw: np.random.Generator, by_sex: bool = False) -> Cut:
         """A random cut of this kind for an utterance, never one of silence.
 
-        Types, talkers and tracks are equally likely, and so are the recordings of one. `by_sex`: men and women are
-        equally likely as other talkers, however many there are of them. AvsrError when nothing loud enough is found.
+        Types, talkers and tracks are equally likely, and so are the recordings of one. `by_sex`, of tests: the other
+        talker is one of the split where it has any, and men and women are equally likely, however many there are of
+        them (MHCA-AVCRN section 4.1: "unknown talker"). AvsrError when nothing loud enough is found.
         """
         for _ in range(_TRIES):
             store, key = self._pick(kind, utt, draw, by_sex)
@@ -125,7 +126,8 @@ class NoiseSources:
         if kind == "babble":
             return "babble", _one_of(self._tracks[self._babble_groups[utt]], draw)
         talkers = [("wave", name) for name in sorted(self._spoken) if name != speaker]
-        talkers += [("noise", name) for name in sorted(self._library["speech"])]
+        if not (by_sex and talkers):
+            talkers += [("noise", name) for name in sorted(self._library["speech"])]
         sexes = sorted({self._sex(talker) for talker in talkers})
         if by_sex and len(sexes) > 1:
             sex = _one_of(sexes, draw)
@@ -134,17 +136,21 @@ class NoiseSources:
         return store, _one_of(self._spoken[name] if store == "wave" else self._library["speech"][name], draw)
 
     def _sex(self, talker: tuple[str, str]) -> str:
-        """m, f, or empty: of the talkers of --speech-dir nobody knows it, they are a group of their own."""
+        """m, f, or empty: nobody knows it, as of the talkers of --speech-dir; these are a group of their own."""
         store, name = talker
         return (self.sex_of if store == "wave" else self.sex_of_other).get(name, "")
 
-    def cut(self, store: str, key: str, offset: int, samples: int, where: str) -> np.ndarray:
-        """The cut that a noise list names. AvsrError, beginning with `where`, when it is not there."""
+    def check(self, store: str, key: str, where: str) -> None:
+        """AvsrError, beginning with `where`, when what a noise list names is not there."""
         if store not in self.stores or key not in self.stores[store]:
             raise AvsrError(
                 f"{where}: noise {key} is not in the store of {store} of {self.split}; run {MIX_STAGE} again, which "
                 "makes lists and noise together"
             )
+
+    def cut(self, store: str, key: str, offset: int, samples: int, where: str) -> np.ndarray:
+        """The cut that a noise list names. AvsrError as `check`."""
+        self.check(store, key, where)
         return cut_noise(self.stores[store].read(key), offset, samples)
 
 

@@ -14,10 +14,11 @@ landmarks; those of before go.
 
 import json
 import logging
+import re
 import shutil
 import sys
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, combinations
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,7 @@ import numpy as np
 from avsr.config import load_section, to_dict
 from avsr.errors import AvsrError, TooManyFailed, UtteranceError
 from avsr.media.landmarks import DetectConf
+from avsr.media.video import MIN_FRAMES
 from avsr.stages.common import Stage, parser, run
 from avsr.stages.shards import forget, read_failed
 from avsr.storage.arrays import Store
@@ -46,8 +48,11 @@ class CropConf:
 
     detect: DetectConf = field(default_factory=DetectConf)
     frames: int | None = None  # of every clip at 25 fps (GRID: 75): shorter ones repeat the last; null: any number
-    min_frames: int = 5  # fewer: the clip is dropped (GRID: 72)
+    min_frames: int = MIN_FRAMES  # fewer: the clip is dropped (GRID: 72)
     max_frames: int | None = None  # more: the clip is dropped (LRW: 29); null: `frames` of them are used
+    # Clips of these speakers (a regular expression of their whole name) have any number of frames from 5 on: those of a
+    # second corpus, as TCD-TIMIT's volunteers beside GRID (protocol GT).
+    any_length: str | None = None
     window80: float = 128.0  # px at 64 px between the outer eye corners; becomes 80x80 (MHCA-AVCRN section 3.1)
     window112: float = 96.0  # the same, becomes 112x112; AE-MSR gives no window (decision: see docs/decisions.md)
     # of enhancement, of lip reading; crop128: VSE as published
@@ -55,6 +60,10 @@ class CropConf:
     box: tuple[int, int, int, int] | None = None  # detect.backend box: first and last row, first and last column, px
 
     def __post_init__(self):
+        try:
+            re.compile(self.any_length or "")
+        except re.error as error:
+            raise ValueError(f"any_length {self.any_length!r} is no regular expression: {error}") from None
         if (self.detect.backend == "box") != (self.box is not None):
             raise ValueError("box belongs to detect.backend box: give both or none")
         if self.box and not (0 <= self.box[0] < self.box[1] and 0 <= self.box[2] < self.box[3]):
@@ -89,6 +98,12 @@ class CropConf:
         bounds = {"exact": self.frames, "least": self.min_frames}
         return bounds if self.max_frames is None else {**bounds, "most": self.max_frames}
 
+    def of(self, speaker: str) -> "CropConf":
+        """The section as it holds for the clips of a speaker."""
+        if self.any_length is None or not re.fullmatch(self.any_length, speaker):
+            return self
+        return replace(self, frames=None, min_frames=MIN_FRAMES, max_frames=None)
+
 
 def _body(args: Any, stage: Stage) -> None:
     conf = stage.conf(CropConf)
@@ -118,19 +133,27 @@ def _check_room(args: Any, conf: CropConf, splits: dict[Path, dict[str, Utteranc
 
 
 def _split(stage: Stage, conf: CropConf, utterances: dict[str, Utterance], out: Path) -> None:
-    item_keys = {utt: [*fingerprint(_inputs(conf, row)), *(row.part or ())] for utt, row in utterances.items()}
+    item_keys = {utt: _item_key(conf, row) for utt, row in utterances.items()}
     landmarks_key = digest([to_dict(conf.detect), conf.pictures, item_keys])
     found = {"landmarks": {"fps": 25, "key": landmarks_key}} if conf.landmarked else {}
     stores = {**found, **{name: {"window": px, "fps": 25} for name, px in conf.windows.items() if name in conf.stores}}
     _clear(out, stores)
+    common = {name: value for name, value in to_dict(conf).items() if name != "any_length"}  # it is in the items' keys
     made_by = (conf, utterances, out if _has_landmarks(out, landmarks_key) else None)
     try:
-        finished = stage.process(list(utterances), Cropping, made_by, out, stores, ["crop 1", conf], item_keys)
+        finished = stage.process(list(utterances), Cropping, made_by, out, stores, ["crop 1", common], item_keys)
     except TooManyFailed:
         _write_qa(out, utterances)  # now it is needed most
         raise
     if finished:
         _write_qa(out, utterances)
+
+
+def _item_key(conf: CropConf, row: Utterance) -> list:
+    """What the crops of an utterance depend on, besides what all do."""
+    own = conf.of(row.speaker)
+    bounds = [] if own is conf else [own.pictures]
+    return [*fingerprint(_inputs(conf, row)), *(row.part or ()), *bounds]
 
 
 def _clear(out: Path, stores: Collection[str]) -> None:
@@ -185,7 +208,7 @@ class Cropping:
             raise UtteranceError(f"{utterance.sound}: {utt} has sound but no video; name one in video.scp")
         source = probe(path)
         info = {"fps": round(source.fps, 3), "width": source.width, "height": source.height}
-        pictures = {**self.conf.pictures, "part": utterance.pictures}
+        pictures = {**self.conf.of(utterance.speaker).pictures, "part": utterance.pictures}
         if self.conf.box:
             arrays = self._fixed(path, pictures)
         else:
@@ -249,7 +272,8 @@ class Cropping:
     def _made_elsewhere(self, utt: str) -> tuple[dict[str, np.ndarray], dict]:
         from avsr.media.crops import cut, read_crops
 
-        crops_thw = read_crops(self.conf.detect.folder / f"{utt}.npz", **self.conf.pictures)
+        bounds = self.conf.of(self.utterances[utt].speaker).pictures
+        crops_thw = read_crops(self.conf.detect.folder / f"{utt}.npz", **bounds)
         frames, height, width = crops_thw.shape
         arrays = {
             name: np.stack([cut(picture, 0, 0, height, width, size) for picture in crops_thw])

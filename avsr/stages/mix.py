@@ -220,7 +220,7 @@ def _lists(args: Any, stage: Stage, conf: MixConf, work_dir: Path, split: str) -
     conditions = _conditions(conf, split)
     names = [*conf.valid_lists(), "clean"] if conditions is None else [condition.name for condition in conditions]
     who = [sources.speaker_of, {**sources.sex_of_other, **sources.sex_of}]
-    key = ["lists 2", [store.digest for store in sources.stores.values()], conf, args.seed, who]
+    key = ["lists 3", [store.digest for store in sources.stores.values()], conf, args.seed, who]
     worker_args = (work_dir, split, conf, args.seed)
     stage.process(sources.utterances, _list_worker, worker_args, draws, {}, key)
     info = draws / "info.jsonl"

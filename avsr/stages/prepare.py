@@ -14,7 +14,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from avsr.errors import AvsrError
+from avsr.errors import AvsrError, UsageError
 from avsr.stages import common
 from avsr.stages.prepare_readers import OTHERS, READERS, SPLITS, PrepareConf, is_generated
 from avsr.stages.shards import Counts, write_failed
@@ -24,6 +24,7 @@ from avsr.storage.markers import is_done, mark
 
 log = logging.getLogger("avsr")
 PROTOCOLS = "grid: G, GT, s1 ...; lrs: lrs3, lrs2; tcd_timit: volunteers, all, 01M ...; else the corpus"
+SEXES = {"male": "m", "female": "f", "unknown": ""}
 NAMED = 40  # so many speakers are all named in the log
 
 
@@ -32,6 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = common.parser("prepare", __doc__)
     parser.add_argument("--corpus", choices=tuple(READERS), required=True, help="which reader")
     parser.add_argument("--corpus-dir", type=Path, help="where the corpus lies (mini: made there when it is not)")
+    parser.add_argument("--tcd-timit-dir", type=Path, help="grid, protocol GT: the folder of TCD-TIMIT")
     parser.add_argument("--protocol", default="mini", help=PROTOCOLS)
     parser.add_argument("--out", type=Path, required=True, help="folder of the data directories")
     return common.run(parser, body, argv)
@@ -44,6 +46,8 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
     if number > 1:  # tables are whole or not at all
         log.info("part %d of %d: nothing to do, part 1 makes the tables", number, count)
         return
+    if args.tcd_timit_dir and (args.corpus, args.protocol) != ("grid", "GT"):
+        raise UsageError("--tcd-timit-dir: only GRID's protocol GT takes a second corpus")
     splits, failed = READERS[args.corpus](args, conf)
     total = sum(len(found) for name, found in splits.items() if name != OTHERS)  # of others no file was opened
     write_failed(args.out, "prepare", failed)
@@ -52,6 +56,7 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
             stage.check_failed(args.out, len(failed), total + len(failed))
             raise AvsrError(f"{args.corpus_dir}: no utterance is left for {name}; see the limits in section prepare")
     skipped = total if _tables(args, splits) else 0
+    _say(args, {name: utts for name, utts in splits.items() if utts})
     log.info("%s: %s", args.out, Counts(total - skipped, len(failed), skipped))
     stage.check_failed(args.out, len(failed), total + len(failed))
 
@@ -76,14 +81,24 @@ def _tables(args: argparse.Namespace, splits: dict[str, list[Utterance]]) -> boo
     for name in made:
         write_datadir(args.out / name, splits[name])
     lists = {name: sorted(utt.id for utt in splits[name]) for name in parts}
-    head = {"protocol": args.protocol, "seed": args.seed, "synthetic": is_generated(args.corpus_dir)}
+    made_up = any(is_generated(folder) for folder in (args.corpus_dir, args.tcd_timit_dir) if folder)
+    head = {"protocol": args.protocol, "seed": args.seed, "synthetic": made_up}
     write_json(args.out / "splits.json", {**head, **lists})
     mark(marker, key, [args.out / "splits.json", *(path for name in made for path in table_files(args.out / name))])
-    for name in made:
-        speakers = sorted({utt.speaker for utt in splits[name]})
-        names = " ".join(speakers if len(speakers) <= NAMED else [*speakers[:2], "...", speakers[-1]])
-        log.info("%s: %d utterances of %d speakers: %s", name, len(splits[name]), len(speakers), names)
     return False
+
+
+def _say(args: argparse.Namespace, splits: dict[str, list[Utterance]]) -> None:
+    """Logs who is in which split: how many utterances and speakers, of which sex where that is known."""
+    log.info("protocol %s, chosen by seed %d:", args.protocol, args.seed)
+    for name, utts in splits.items():
+        sexes = {utt.speaker: utt.sex for utt in utts}
+        counts = {word: list(sexes.values()).count(sex) for word, sex in SEXES.items()}
+        known = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+        known = f" ({known})" if counts["unknown"] < len(sexes) else ""
+        speakers = sorted(sexes)
+        names = " ".join(speakers if len(speakers) <= NAMED else [*speakers[:2], "...", speakers[-1]])
+        log.info("%s: %d utterances of %d speakers%s: %s", name, len(utts), len(sexes), known, names)
 
 
 def _row(utt: Utterance) -> dict:

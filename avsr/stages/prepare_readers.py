@@ -45,9 +45,9 @@ class PrepareConf:
 
 
 def read_grid(args: argparse.Namespace, conf: PrepareConf) -> Found:
-    """GRID by --protocol, each split cut to its limit; with one speaker also the clips of the others. The second
-    value: rows of failed.tsv."""
-    from avsr.corpora import grid, splits
+    """GRID by --protocol, each split cut to its limit; with one speaker also the clips of the others, with GT
+    volunteers of TCD-TIMIT, who have no transcripts. --nj files are opened at once."""
+    from avsr.corpora import grid, splits, tcd_timit
     from avsr.corpora.synthesis.cast import SEXES
 
     if args.corpus_dir is None:
@@ -55,37 +55,47 @@ def read_grid(args: argparse.Namespace, conf: PrepareConf) -> Found:
     speakers = grid.find_clips(args.corpus_dir)
     alignments = grid.Alignments(args.corpus_dir)
     generated = is_generated(args.corpus_dir)
+    chosen = _split_of_grid(args, speakers)
+    failed: list[list[str]] = []
+
+    def of_grid(clip: grid.Clip, alignment: Path | None) -> Utterance:
+        utt = grid.utterance(clip, alignment)
+        return replace(utt, sex=SEXES.get(clip.speaker, "")) if generated else utt
+
+    def read(clip: grid.Clip | tcd_timit.Clip) -> Utterance:
+        if isinstance(clip, tcd_timit.Clip):
+            return tcd_timit.utterance(clip, "", ())
+        return of_grid(clip, alignments.find(clip))
+
+    found = {}
+    for name in SPLITS:
+        clips = splits.shuffled(chosen[name], args.seed, "limit")[: getattr(conf, name)]
+        found[name] = _read_all(read, clips, args.nj, name, failed)
+    if args.protocol in speakers:  # heard, not read: no word times, so a damaged alignment of theirs costs nothing
+        others = splits.other_speakers(args.protocol, speakers, args.seed, conf.others)
+        found[OTHERS] = [of_grid(clip, None) for clip in others]
+    return found, sorted(failed)
+
+
+def _split_of_grid(args: argparse.Namespace, speakers: dict) -> dict:
+    """The clips of GRID, and with GT of TCD-TIMIT, that train, validate and test."""
+    from avsr.corpora import gt, splits, tcd_timit
+
     one = args.protocol in speakers
-    if generated and not one:  # it comes with its own list of splits
+    if is_generated(args.corpus_dir) and not one:  # it comes with its own list of splits
         if args.protocol != "mini":
             known = " ".join(["mini", *speakers])
             raise UsageError(
                 f"--protocol {args.protocol}: {args.corpus_dir} is a generated corpus; choose one of: {known}"
             )
-        chosen = _listed(args.corpus_dir, speakers)
-    else:
-        chosen = splits.make_split(args.protocol, speakers, args.seed)
-    splits.check_split(chosen, one=one)
-    limits = {"train": conf.train, "valid": conf.valid, "test": conf.test}
-
-    failed = []
-
-    def utterances(clips: list[grid.Clip], aligned: bool = True) -> list[Utterance]:
-        made = []
-        for clip in clips:
-            try:
-                utt = grid.utterance(clip, alignments.find(clip) if aligned else None)
-            except UtteranceError as error:
-                failed.append(failed_row(clip.utt, "prepare", error))
-                continue
-            made.append(replace(utt, sex=SEXES.get(clip.speaker, "")) if generated else utt)
-        return made
-
-    found = {name: utterances(splits.shuffled(chosen[name], args.seed, "limit")[: limits[name]]) for name in SPLITS}
-    if one:  # heard, not read: no word times, so a damaged alignment of theirs costs nothing
-        others = splits.other_speakers(args.protocol, speakers, args.seed, conf.others)
-        found[OTHERS] = utterances(others, aligned=False)
-    return found, sorted(failed)
+        return _listed(args.corpus_dir, speakers)
+    if args.protocol != "GT" or one:
+        return splits.make_split(args.protocol, speakers, args.seed)
+    splits.protocol_g(speakers, args.seed)  # says who is missing before the other corpus is looked at
+    if args.tcd_timit_dir is None:
+        raise AvsrError("--tcd-timit-dir is missing: protocol GT takes volunteers of TCD-TIMIT; give its folder")
+    volunteers = tcd_timit.find_clips(args.tcd_timit_dir, gt.CAMERA, "--tcd-timit-dir")
+    return gt.make_split(speakers, volunteers, args.seed)
 
 
 def read_mini(args: argparse.Namespace, conf: PrepareConf) -> Found:

@@ -71,6 +71,9 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
         frontend.read(found)  # says what is wrong with it before any process is started
         extract(args, stage, conf, crops, found, found.name)
         return
+    if not names and conf.features is None:
+        log.info("pretrain: this recipe has no front-end")
+        return
     train_classifiers(args, conf, names)
     if conf.export and args.shard[0] == 1:
         export_best(args, conf)

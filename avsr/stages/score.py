@@ -15,6 +15,7 @@ import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -45,7 +46,8 @@ log = logging.getLogger("avsr")
 class ScoreConf:
     """Section `score:`."""
 
-    recon: str = "gain"  # from mel magnitudes to a waveform: gain, capped, pinv, griffinlim; one for a whole table
+    # From mel magnitudes to a waveform; one for a whole table
+    recon: Literal["gain", "capped", "pinv", "griffinlim"] = "gain"
     beam: int = 30
     length_penalty: float = 0.0  # of the beam: a sum of log-probabilities over (tokens) ** this; the paper's code: 0
     shuffled: tuple[str, ...] = ("mhca_avcrn",)  # systems that are scored with the lips of another utterance too
@@ -137,6 +139,7 @@ def plan_jobs(args: argparse.Namespace, conf: ScoreConf, systems: list[System]):
             if not RunFolder(folder).done.exists():
                 log.warning("%s: the training there was not finished; it is left out", folder)
                 continue
+            RunFolder(folder).refuse_other_model(system.model)
             seed = int(folder.name.removeprefix("seed"))
             own = run_command(*origin, [system])
             for row in rows_of(system, conf):

@@ -18,20 +18,21 @@ def run_command(args: argparse.Namespace, recipe: str, preset: str, protocol: st
     words = ["./run.sh", "--recipe", recipe, "--preset", preset, "--protocol", protocol, "--seed", str(args.seed)]
     if args.device != "cpu":
         words += ["--device", args.device]
-    for option in _given(args.work_dir):
+    for option in _given(args.work_dir, protocol):
         words += [f"--{option}", f"<{option}>"]
     if args.systems:
         words += ["--systems", f'"{" ".join(one.id for one in systems)}"']
     return " ".join(words)
 
 
-def _given(work_dir: Path) -> list[str]:
+def _given(work_dir: Path, protocol: str) -> list[str]:
     """The folders and files from outside that the earlier stages have used, as options of run.sh."""
     noises = _read(work_dir / "data" / "noise_splits.json")
     corpus = {f"{TALKERS}-{utt}" for utt in read_table(work_dir / "data" / "others" / "utt2spk", required=False)}
     talkers = {key for key, row in noises.get("recordings", {}).items() if row["type"] == TALKERS}
     given = {
         "corpus-dir": not (work_dir / "corpus" / "splits.json").exists(),  # the mini recipe makes its own there
+        "tcd-timit-dir": protocol == "GT",
         "noise-dir": noises.get("noise", "synthetic") != "synthetic",
         "speech-dir": bool(talkers - corpus),
         "frontend": frontend_elsewhere(work_dir),

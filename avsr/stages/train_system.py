@@ -119,11 +119,19 @@ def train_wave(systems: list[System], conf: TrainStageConf, args: argparse.Names
 
 
 def say_transcripts(work_dir: Path) -> None:
-    """Says what recognisers leave out of the transcripts, in training and in scoring."""
+    """Says what recognisers leave out of the transcripts, in training and in scoring.
+
+    Raises AvsrError where nothing is left for training or validation, as under GRID's protocol GT."""
     for split in SPLITS:
-        texts = [row.text for row in read_datadir(work_dir / "data" / split).values()]
+        table = work_dir / "data" / split / "text"
+        texts = [row.text for row in read_datadir(table.parent).values()]
         for line in Characters().remarks(texts):
-            log.info("%s: %s", work_dir / "data" / split / "text", line)
+            log.info("%s: %s", table, line)
+        if split in SPLITS[:2] and not any(Characters().clean(text)[0] for text in texts):
+            raise AvsrError(
+                f"{table}: no utterance has a transcript, which recognisers need there; prepare the corpus by another "
+                "protocol (of GRID: G), or give --systems without recognisers"
+            )
 
 
 def inputs_of(system: System, conf: TrainStageConf, work_dir: Path, seed: int) -> list[Path]:

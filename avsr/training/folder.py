@@ -20,6 +20,7 @@ from avsr.training.conf import FREE_KEYS, TrainConf
 
 log = logging.getLogger(__name__)
 
+FITTED = ("video", "classes")  # of a model: what its data decide, the width of lip features and the number of outputs
 LOCK_SECONDS = 60.0  # what a trainer that was just stopped may need to save its checkpoint
 
 
@@ -67,6 +68,24 @@ class RunFolder:
             raise UsageError(
                 f"{self.path}: holds a run with {first} {held.get(first)!r}, now it is {wanted.get(first)!r}{more}; "
                 "set another --work-dir, or delete this folder"
+            )
+
+    def refuse_other_model(self, model: dict) -> None:
+        """UsageError when a finished run is of another network than `model`, a system's options: with another head its
+        scores would stand under a name that means something else. One line with the key and the cure."""
+        if not self.config.is_file():
+            return
+        held, wanted = (
+            {key: value for key, value in _flat(to_dict(one)).items() if key.split(".")[-1] not in FITTED}
+            for one in (read_yaml(self.config)["system"]["model"], model)
+        )
+        changed = [key for key in sorted({*held, *wanted}) if held.get(key) != wanted.get(key)]
+        if changed:
+            key = changed[0]
+            more = f" (also: {', '.join(changed[1:4])})" if changed[1:] else ""
+            raise UsageError(
+                f"{self.best}: trained with model.{key} {held.get(key)!r}, now it is {wanted.get(key)!r}{more}; "
+                "score it with its preset and YAML of then, or in a row of its own (--checkpoint), or train anew"
             )
 
     @contextmanager

@@ -5,6 +5,7 @@
 stage=1         # first stage to run, 1 to 9
 stop_stage=9    # last stage to run
 corpus_dir=     # the GRID corpus: its videos, and its alignments where they are there
+tcd_timit_dir=  # the TCD-TIMIT corpus, for protocol GT
 noise_dir=      # recordings of noise, one folder a type
 speech_dir=     # recordings of more talkers, as interference
 work_dir=       # data/, dump/, exp/, RESULTS.md go here; not given: the recipe's folder, and RESULTS.md into its exp/
@@ -12,7 +13,7 @@ nj=$(env -u OMP_NUM_THREADS nproc) # processes side by side
 seed=0          # of every random choice
 device=cpu      # cpu or cuda
 preset=quick    # conf/<preset>.yaml: quick (an hour for one speaker, as s1), small (with a GPU), smoke (for tests)
-protocol=G      # how the corpus is split: G or GT (all speakers), s1 (or any sN: one speaker), mini
+protocol=G      # how the corpus is split: G (all speakers), GT (and TCD-TIMIT's), s1 (or any sN: one speaker), mini
 systems=        # only these systems, as "ae_tcn eg_av"; all of the preset where not given
 frontend=       # lip reading front-end of another recipe, taken instead of stage 5's training
 storage=hdf5    # of crops, waveforms, mels, video features: hdf5 or ark
@@ -30,7 +31,8 @@ RECIPE_DIR=$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")
 
 # tables: who says what in which file, in three splits
 if [ "$stage" = 1 ] && [ -z "$corpus_dir" ]; then _usage_error "stage 1 needs --corpus-dir, the folder of GRID"; fi
-stage 1 prepare --corpus grid --protocol "$protocol" --out "$work_dir/data" --corpus-dir "$corpus_dir"
+stage 1 prepare --corpus grid --protocol "$protocol" --out "$work_dir/data" --corpus-dir "$corpus_dir" \
+  ${tcd_timit_dir:+--tcd-timit-dir "$tcd_timit_dir"}
 
 # mouth crops and landmarks
 stage 2 crop --data "$work_dir"/data/{train,valid,test} --out "$work_dir/dump/video"

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[2]
 STAGES = ("prepare", "crop", "extract", "mix", "pretrain", "enhance", "recognise", "joint", "score")
 OPTIONS = """stage stop-stage corpus-dir noise-dir speech-dir work-dir nj seed device preset protocol systems frontend
 storage checkpoint publish dry-run recipe help""".split()
+OWN = {"grid": ["tcd-timit-dir"]}  # options of one recipe, which stand behind --corpus-dir
 PYTHON = """#!/usr/bin/env bash
 # stands for Python: lists what it is called with, and ends with $CODE
 [ "$1" != -c ] || exit 0
@@ -23,6 +24,10 @@ PYTHON = """#!/usr/bin/env bash
 printf '%s\\n' "$2 OMP=$OMP_NUM_THREADS LC=$LC_ALL" >>"$CALLS"
 exit "${CODE:-0}"
 """
+
+
+def options_of(recipe):
+    return [*OPTIONS[:3], *OWN.get(recipe, []), *OPTIONS[3:]]
 
 
 @pytest.fixture
@@ -99,11 +104,12 @@ def test_nj_is_the_number_of_cores_even_where_path_sh_was_sourced_before(run):
 
 
 def test_every_option_reaches_its_stages(run, checkout, tmp_path):
-    for name in ("corpus", "noise", "speech"):
+    for name in ("corpus", "other", "noise", "speech"):
         (tmp_path / f"my {name}").mkdir()
     (tmp_path / "best.pt").touch()
     words = ["--recipe=grid", "--corpus-dir", "my corpus", "--noise-dir", "my noise", "--speech-dir", "my speech"]
-    words += ["--work-dir", "my work", "--nj", 3, "--seed", 7, "--device", "cuda", "--preset", "quick"]
+    words += ["--tcd-timit-dir", "my other", "--work-dir", "my work", "--nj", 3, "--seed", 7]
+    words += ["--device", "cuda", "--preset", "quick"]
     words += ["--protocol", "s1", "--systems", "ae_tcn eg_av", "--frontend", "best.pt", "--storage", "ark"]
     words += ["--checkpoint", "best.pt", "--publish", "true", "--dry-run", "true"]
     got = commands(run(*words))
@@ -115,6 +121,7 @@ def test_every_option_reaches_its_stages(run, checkout, tmp_path):
     prepare, crop, _, mix, pretrain, *models, score = got
     assert (value(prepare, "--corpus"), value(prepare, "--protocol")) == ("grid", "s1")
     assert value(prepare, "--corpus-dir") == f"{tmp_path}/my corpus"
+    assert value(prepare, "--tcd-timit-dir") == f"{tmp_path}/my other"
     assert value(crop, "--out") == f"{tmp_path}/my work/dump/video"
     assert value(mix, "--noise-dir") == f"{tmp_path}/my noise"
     assert value(mix, "--speech-dir") == f"{tmp_path}/my speech"
@@ -157,7 +164,7 @@ def test_a_recipe_is_a_table_of_contents(recipe):
     head = lines[: next(i for i, line in enumerate(lines) if line.startswith("set -eu"))]
     declared = [line for line in head if re.match(r"[a-z_]+=", line)]
     assert all(re.search(r"\S  *# \S", line) for line in declared), "every variable has a comment"
-    assert [line.split("=")[0].replace("_", "-") for line in declared] == OPTIONS[:-1]
+    assert [line.split("=")[0].replace("_", "-") for line in declared] == options_of(recipe)[:-1]
     assert sum(line.startswith("stage ") for line in lines) == 9
 
 
@@ -165,7 +172,7 @@ def test_help_lists_all_options(run):
     for recipe in ("mini", "grid"):
         done = run("--recipe", recipe, "--help", AVSR_PYTHON="")
         assert done.returncode == 0 and recipe in done.stdout.lower()
-        assert re.findall(r"^  --([a-z-]+) +\S", done.stdout, flags=re.M) == OPTIONS
+        assert re.findall(r"^  --([a-z-]+) +\S", done.stdout, flags=re.M) == options_of(recipe)
 
 
 def test_what_is_refused(run):

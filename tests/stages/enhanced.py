@@ -31,5 +31,6 @@ def make_enhanced(work: Path, systems: Sequence[str], conf: TrainStageConf, fram
     for name in systems:
         system = load_system(name, "tiny")
         train_one(**plan(system, conf, work, 0, "cpu", inputs_of(system, conf, work, 0)).args)
-    assert score.main([f"--work-dir={work}", f"--systems={' '.join(systems)}"]) == 0
+    options = ["--set=enhance.preset=tiny", f"--systems={' '.join(systems)}"]
+    assert score.main([f"--work-dir={work}", *options]) == 0
     return work

@@ -70,6 +70,7 @@ def work(tmp_path_factory):
         draw = figures.spectrogram_panels
         patch.setattr(figures, "spectrogram_panels", lambda panels, **how: (DRAWN.append(panels), draw(panels))[1])
         options = [f"--systems={' '.join(TRAINED)}", "--set=score.beam=2"]
+        options += [f"--set={section}.preset=tiny" for section in ("enhance", "recognise", "joint")]
         assert score.main([f"--work-dir={work}", *options]) == 0
     return work
 

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import json
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from avsr.config import load_section
 from avsr.media import landmarks
 from avsr.media.crops import Cropper, CropShape, FixedCrop, cut, fixed_crop
 from avsr.stages import crop
@@ -134,6 +136,37 @@ def test_the_log_says_what_was_converted(work):
     log = (work / "video" / "log" / "crop.log").read_text()
     assert "2 utterances were not at 25 fps and were converted" in log
     assert "1 utterances lost the face for a moment" in log and "5 ok, 8 failed, 0 skipped" in log
+
+
+def test_clips_of_a_second_corpus_have_any_number_of_pictures(tmp_path, good, root):
+    """Protocol GT: GRID's are cut or filled to as many as all have, TCD-TIMIT's at 29.97 a second are as they are."""
+    clips = {"s1-plain": good["s1-plain"], "s2-away": good["s2-away"], "01M-sa1": good["s1-fps2997"]}
+    clips["02F-sa2"] = good["s2-away"]
+    data = make_data(tmp_path / "data" / "train", clips)
+    options = ["--set=crop.frames=26", "--set=crop.min_frames=24", r"--set=crop.any_length='\d\d[MF]'"]
+    assert run(data, tmp_path / "video", *options) == 0
+    store = Store(tmp_path / "video/train/crop80")
+    assert {utt: len(store.read(utt)) for utt in clips} == {
+        "s1-plain": 26, "s2-away": 26, "01M-sa1": 25, "02F-sa2": 40,
+    }  # fmt: skip
+    recipe = load_section(crop.CropConf, [root / "egs/grid/conf/recipe.yaml"], "crop", [])
+    tcd = load_section(crop.CropConf, [root / "egs/tcd_timit/conf/recipe.yaml"], "crop", [])
+    assert recipe.of("s1").pictures == recipe.of("u01").pictures == {"exact": 75, "least": 72}
+    assert recipe.of("01M") == recipe.of("59F") == replace(tcd, any_length=recipe.any_length)
+
+
+def test_crops_are_not_made_again_for_a_second_corpus_that_is_not_there(tmp_path, good):
+    data = make_data(tmp_path / "data" / "train", {"s1-plain": good["s1-plain"]})
+    assert run(data, tmp_path / "video", "--set=crop.frames=25") == 0
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "video/train").rglob("shard-*")}
+    assert run(data, tmp_path / "video", "--set=crop.frames=25", r"--set=crop.any_length='\d\d[MF]'") == 0
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "video/train").rglob("shard-*")} == before != {}
+
+
+def test_a_pattern_of_speakers_that_is_none_is_refused(tmp_path, good, capsys):
+    data = make_data(tmp_path / "data" / "train", {"s1-plain": good["s1-plain"]})
+    assert run(data, tmp_path / "video", "--set=crop.any_length='[MF'") == 2
+    assert "any_length '[MF' is no regular expression" in capsys.readouterr().err
 
 
 def test_of_two_faces_the_largest_is_followed_and_that_is_said(tmp_path, capsys):

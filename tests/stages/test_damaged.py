@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 
 import pytest
 import torch
@@ -120,6 +121,19 @@ def test_a_checkpoint_that_cannot_be_scored_is_refused_by_stage_9(work, tmp_path
     said = one_line(capfd)
     assert said.startswith(f"score: {path}: ") and words in said
     assert contents(work) == before
+
+
+@pytest.mark.parametrize("kind", ["natural", "babble"])
+def test_a_list_that_names_noise_which_is_not_there_is_refused_by_stage_9(work, tmp_path, kind, capfd):
+    copy = shutil.copytree(work, tmp_path / "work", ignore=shutil.ignore_patterns("exp"))
+    (path,) = (copy / "data/test_noisy").glob(f"{kind}_-5dB.jsonl")
+    *lines, last = path.read_text().splitlines()
+    path.write_text("\n".join([*lines, json.dumps(json.loads(last) | {"noise": "gone-1"})]) + "\n")
+    best = sound_checkpoint(tmp_path / "best.pt", "ae_tcn" if kind == "babble" else "audio_only_crn")
+    assert score.main(["--work-dir", str(copy), "--checkpoint", str(best), "--set=score.oracle=false"]) == 1
+    said = one_line(capfd)
+    assert said.startswith(f"score: {path}: {json.loads(last)['utt']}: noise gone-1 is not in the store of ")
+    assert "run stage 4 (mix) again" in said and not (copy / "RESULTS.md").exists()
 
 
 def test_a_trained_system_whose_checkpoint_is_of_another_is_refused_by_stage_9(work, tmp_path, capfd):

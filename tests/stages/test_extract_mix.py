@@ -261,12 +261,15 @@ def test_a_row_that_names_missing_noise_is_one_line(work, tmp_path):
     lines = (work / "data/test_noisy/natural_0dB.jsonl").read_text().splitlines()
     row = json.loads(lines[0])
     path = tmp_path / "natural_0dB.jsonl"
-    path.write_text(json.dumps({**row, "noise": "rain-gone"}) + "\n")
-    mixer = ListMixer(path, work, "test")
-    with pytest.raises(AvsrError, match=r"natural_0dB.jsonl: s6-c0: noise rain-gone is not in the store of noise"):
-        mixer.mixture(row["utt"])
+    for change in ({"noise": "rain-gone"}, {"store": "wave", "noise": "s9-gone"}, {"store": "attic"}):
+        spoilt = {**row, **change}
+        path.write_text("\n".join([json.dumps(spoilt), *lines[1:]]) + "\n")
+        words = f"natural_0dB.jsonl: s6-c0: noise {spoilt['noise']} is not in the store of {spoilt['store']} of test; "
+        with pytest.raises(AvsrError, match=words + r"run stage 4 \(mix\) again"):
+            ListMixer(path, work, "test")
+    path.write_text(lines[0] + "\n")
     with pytest.raises(AvsrError, match="has no row for s7-c0"):
-        mixer.mixture("s7-c0")
+        ListMixer(path, work, "test").mixture("s7-c0")
 
 
 @pytest.mark.parametrize("storage", ["hdf5", "ark"])

@@ -81,6 +81,14 @@ def test_a_folder_that_is_no_training_is_refused(work, tmp_path, capsys):
     assert f"{tmp_path}: is a folder without best.pt" in one_line(capsys)
 
 
+def test_without_a_front_end_no_word_times_are_asked_for(work, capsys):
+    for split in ("train", "valid"):
+        (work / "data" / split / "ctm").write_text("")
+    assert run(work, "--set=pretrain.systems=[]", "--set=pretrain.features=null") == 0
+    assert "this recipe has no front-end" in capsys.readouterr().out
+    assert run(work, "--set=pretrain.systems=[]") == 1 and "ctm: has no word times" in one_line(capsys)
+
+
 def test_one_part_of_a_sharded_stage_trains_and_the_others_say_so(tmp_path, capsys):
     work = make_tables(tmp_path, clips=1)
     assert run(work, "--shard=2/3") == 1

@@ -22,10 +22,10 @@ def work(tmp_path):
     return tmp_path
 
 
-def command(work, recipe="mini", systems=None, device="cpu") -> str:
+def command(work, recipe="mini", systems=None, device="cpu", protocol="s1") -> str:
     args = Namespace(work_dir=work, seed=4, device=device, systems=systems)
     chosen = [load_system(name, "tiny") for name in (systems or "ae_tcn").split()]
-    return run_command(args, recipe, "smoke", "s1", chosen)
+    return run_command(args, recipe, "smoke", protocol, chosen)
 
 
 def test_what_the_recipe_makes_itself_is_not_asked_for(work):
@@ -44,6 +44,12 @@ def test_everything_from_outside_is_named_and_no_folder_printed(work):
         '--noise-dir <noise-dir> --speech-dir <speech-dir> --frontend <frontend> --systems "eg_vav_tcn mhca_avcrn"'
     )
     assert str(work) not in text
+
+
+def test_the_second_corpus_of_gt_is_named(work):
+    (work / "corpus/splits.json").unlink()
+    text = command(work, "grid", protocol="GT")
+    assert "--protocol GT --seed 4 --corpus-dir <corpus-dir> --tcd-timit-dir <tcd-timit-dir>" in text
 
 
 def test_run_sh_takes_it(work, root):

@@ -1,6 +1,7 @@
 """Transcripts with characters that no recogniser spells, and empty ones: left out, counted, not scored."""
 
 import re
+import shutil
 
 import pytest
 
@@ -13,7 +14,7 @@ from avsr.text import EOS, Characters
 from avsr.training import checkpoint
 from avsr.training.conf import Phase
 from avsr.training.tasks.recognise import RecogniseData, RecogniseTask
-from tests.stages.tiny import make_work
+from tests.stages.tiny import make_work, one_line
 
 SPOILT = {"c0": "Bin, blue — at “f” two now!", "c1": "", "c2": "…"}  # 6 characters, none, 1
 
@@ -41,6 +42,17 @@ def test_stage_7_counts_them_in_its_log(work, monkeypatch, capsys):
             head = f"{work}/data/{split}/text: "
             assert f"{head}2 of 8 transcripts have characters outside the set A-Z 0-9 ' and space; these 6" in text
             assert f"{head}2 of 8 transcripts are empty; their utterances are left out" in text
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+def test_a_split_without_any_transcript_is_refused_by_stage_7_before_it_trains(work, tmp_path, split, capsys):
+    shutil.copytree(work, tmp_path / "work")
+    path = tmp_path / "work/data" / split / "text"
+    path.write_text("".join(f"{line.split()[0]} \n" for line in path.read_text().splitlines()))
+    words = ["--work-dir", str(tmp_path / "work"), "--set=recognise.preset=tiny", "--set=recognise.systems=[eg_a]"]
+    assert recognise.main(words) == 1
+    assert f"recognise: {path}: no utterance has a transcript, which recognisers need there; " in one_line(capsys)
+    assert not (tmp_path / "work/exp/eg_a").exists()
 
 
 @pytest.mark.parametrize("speaker", ["s1", "s3"])
