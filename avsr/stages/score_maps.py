@@ -20,11 +20,12 @@ SECONDS_A_FRAME = 1 / 25
 
 
 def gates(checkpoint: Path, mixer: ListMixer, work_dir: Path, utt: str) -> "Figure | None":
-    """The gate of each decoder level of an MHCA-AVCRN, its mean over channels; None for a network without gates."""
+    """The gate of each decoder level of an MHCA-AVCRN that has one, its mean over channels, with its learnt alpha and
+    beta (how much it attends at all); None for a network without gates."""
     import torch
 
     model, _ = load_model(checkpoint)
-    if not getattr(model, "gated", False):
+    if not getattr(model, "mhca", None):
         return None
     noisy_n, _ = mixer.mixture(utt)
     frames = len(noisy_n) // 640 // 5 * 5
@@ -32,9 +33,11 @@ def gates(checkpoint: Path, mixer: ListMixer, work_dir: Path, utt: str) -> "Figu
     video = torch.from_numpy(video_store(work_dir, "test", model.video_input).read(utt)[:frames])[None]
     maps = model.maps(noisy_btf, video, torch.tensor([frames]))
     panels = []
-    for level, one in enumerate(maps, 1):
+    for (level, block), one in zip(model.mhca.items(), maps, strict=True):
         gate_sft = one.gate.mean(1).numpy()  # slices of the utterance, one after another
-        panels.append((f"level {level}", np.concatenate(list(gate_sft), axis=1)))
+        scalars = {"α": getattr(block, "alpha", None), "β": getattr(block, "beta", None)}
+        title = [f"{name} {value.item():+.2f}" for name, value in scalars.items() if value is not None]
+        panels.append((f"level {int(level) + 1}: {', '.join(title)}", np.concatenate(list(gate_sft), axis=1)))
     return figures.gate_maps(panels, frames * SECONDS_A_FRAME, "gate, mean over channels (0 closed, 1 open)")
 
 
