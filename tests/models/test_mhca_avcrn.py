@@ -280,6 +280,15 @@ def test_gated_skip_is_the_plain_skip_with_its_fused_feature_gated():
     assert (shut - outputs[0]).abs().max() > 1e-3
 
 
+def test_a_gate_without_attention_is_the_block_whose_alpha_and_beta_stay_zero():
+    gate, full, b = make(balancing=False, filtering=False, gate_alone=True), make(), batch()
+    full.load_state_dict(gate.state_dict(), strict=False)  # the rest are keys, queries, and alpha = beta = 0
+    left = {name for name, _ in full.named_parameters()} - {name for name, _ in gate.named_parameters()}
+    assert {name.split(".")[2] for name in left} == {"key", "query", "alpha", "beta"}
+    estimates = [model.eval().estimate(b["noisy_mel"], b["crop80"], b["frames"]) for model in (gate, full)]
+    torch.testing.assert_close(*estimates, rtol=1e-5, atol=1e-6)
+
+
 def test_levels_that_have_the_block():
     model = make(mhca_levels=(1, 3))
     assert sorted(model.mhca) == ["0", "2"] and model.joined == [False, True, False, True, True]

@@ -35,6 +35,8 @@ class MHCAAVCRNConf(AVSEConf, MHCAConf):
     # Not the paper's, "gated_skip": the gate is put on the fused feature, which joins the decoder feature as it is.
     mhca_skip: Literal["gate", "gate_concat", "gated_skip"] = "gate"
     mhca_levels: tuple[int, ...] = (1, 2, 3, 4, 5)  # levels that have the block; the others a plain skip connection
+    # Not the paper's: with neither balancing nor filtering there is a gate all the same, by V; it attends to nothing.
+    gate_alone: bool = False
     # frames_as_channels: as in VSE, whose features the paper uses; framewise: each level's columns are true time.
     video_layout: Literal["frames_as_channels", "framewise"] = "frames_as_channels"
     conv_mode: Literal["sliced", "continuous"] = "sliced"  # continuous: no seams between slices
@@ -85,7 +87,8 @@ class MHCAAVCRN(AVSE):
         self._continuous = conf.conv_mode == "continuous"
         if not {*conf.mhca_levels} <= {*range(1, LEVELS + 1)}:
             raise UsageError(f"model.mhca_levels: levels are 1 to {LEVELS}, not {list(conf.mhca_levels)}")
-        self.gated = [(conf.balancing or conf.filtering) and i + 1 in conf.mhca_levels for i in range(LEVELS)]
+        block = conf.balancing or conf.filtering or conf.gate_alone
+        self.gated = [block and i + 1 in conf.mhca_levels for i in range(LEVELS)]
         wide = (1, *conf.channels)
         pictures = 1 if conf.video_layout == "framewise" else SLICE_VIDEO
         self.audio = nn.ModuleList(ConvBlock(wide[i], wide[i + 1], KERNELS[i], STRIDES[i]) for i in range(LEVELS))
