@@ -2,7 +2,8 @@
 
 The same chain as for whole utterances: mel magnitudes, network, gain on the mixture's spectrum (MHCA-AVCRN sections 3.1
 to 3.3). Given the pictures and the level factor the samples are those of the whole utterance. For live use both are
-causal: the level is a running one (RunningLevel), pictures come from avsr.media.live_crops.
+causal: the level is a running one (RunningLevel), pictures come from avsr.media.live_crops.LiveMouth, which waits for
+none that is later.
 """
 
 import math
@@ -16,7 +17,7 @@ import torch
 from avsr.errors import UsageError, UtteranceError
 from avsr.features.frames import SAMPLE_RATE, SAMPLES_PER_PICTURE
 from avsr.features.mel import mel_magnitude
-from avsr.features.stft import HOP, WINDOW
+from avsr.features.stft import WINDOW
 from avsr.features.streaming import LEAD, StreamingGain, StreamingSTFT
 from avsr.models.enhancement.avse import AVSE, PICTURES, SLICE_MEL, SLICE_VIDEO
 from avsr.noise.mixing import LEVEL, SILENCE
@@ -53,7 +54,10 @@ class Stream:
     Raises UsageError: a model that cannot run on a stream, another head or reconstruction.
     """
 
-    delay = SLICE + WINDOW - HOP  # samples; from one going in to the same coming out, without the time for computing
+    # Samples from one going in to the same coming out, at the latest, without the time for computing: a slice, LEAD for
+    # its last frame, and half a window that the next slice's frames overlap. Pictures add none: those of a slice are
+    # there LEAD before its sound.
+    delay = SLICE + LEAD + WINDOW // 2
 
     def __init__(self, model: Any, factor: float | None = None, recon: str = "gain"):
         if not isinstance(model, AVSE):

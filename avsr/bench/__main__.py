@@ -1,7 +1,7 @@
 """`python -m avsr.bench [name] [--threads N] [--device cuda]`: speed, as ratios against a reference of the same run.
 
-Names: eleatt enhance landmarks loading stages stream; none runs all. Prints machine, threads and versions first; a
-target that is missed is said. A bench is a module with `run(options) -> list[Row]`.
+Names: eleatt enhance landmarks loading stages stream training; none runs all. Prints machine, threads and versions
+first; a target that is missed is said. A bench is a module with `run(options) -> list[Row]`.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from avsr.bench.common import Options, cores
 from avsr.errors import AvsrError
 from avsr.models.systems import PRESETS
 
-BENCHES = ("eleatt", "enhance", "landmarks", "loading", "stages", "stream")
+BENCHES = ("eleatt", "enhance", "landmarks", "loading", "stages", "stream", "training")
 LIBRARIES = ("torch", "numpy", "av", "h5py")
 
 
@@ -23,13 +23,15 @@ def main(argv: list[str] | None = None) -> int:
     """Prints one row a measurement; returns 1 when a target is missed or a bench cannot run."""
     parser = argparse.ArgumentParser(prog="python -m avsr.bench", description=__doc__.splitlines()[0])
     parser.add_argument("name", nargs="?", choices=BENCHES, help="one of them; none: all")
-    parser.add_argument("--threads", type=int, default=2, help="eleatt: of torch (default: 2; targets are for 1 and 2)")
+    threads = "eleatt, training: of torch (default: 2; eleatt's targets are for 1 and 2)"
+    parser.add_argument("--threads", type=int, default=2, help=threads)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="eleatt: where it runs (default: cpu)")
     parser.add_argument("--clips", type=Path, help="landmarks: folder of video clips (default: a synthetic one)")
-    parser.add_argument("--preset", choices=PRESETS, default="small", help="enhance: size of the systems (small)")
+    parser.add_argument("--preset", choices=PRESETS, default="small", help="enhance, training: size (small)")
+    parser.add_argument("--system", default="mhca_avcrn", help="training: an enhancement system (mhca_avcrn)")
     parser.add_argument("--work-dir", type=Path, help="stream: a recipe's work folder (default: a small one is made)")
     args = parser.parse_args(argv)
-    options = Options(args.threads, args.clips, args.device, args.work_dir, args.preset)
+    options = Options(args.threads, args.clips, args.device, args.work_dir, args.preset, args.system)
     print(describe(args.threads), flush=True)
     missed = 0
     try:

@@ -20,6 +20,7 @@ class Options:
     device: str = "cpu"  # or cuda
     work_dir: Path | None = None  # of a recipe, instead of one made for the bench
     preset: str = "small"  # size of networks
+    system: str = "mhca_avcrn"  # the id of the one that is trained
 
 
 class Row(NamedTuple):

@@ -2,8 +2,9 @@
 
 Speed: `base` systems with fresh weights on one core, as shares of real time; landmarks are stated apart. Live against
 offline: mixtures of test lists, with the running level and the crops of pictures so far in the place of the
-utterance's level and crops; landmarks are those of stage 2. Of the trained systems in the recipe's work folder
-(--work-dir), or else of a tiny one trained here for a minute.
+utterance's level and crops; faces are tracked anew in the videos of the test split, each picture by those before it. A
+mixture whose first picture shows no face is left out: a stream starts with the first that does. Of the trained systems
+in the recipe's work folder (--work-dir), or else of a tiny one trained here for a minute.
 """
 
 import json
@@ -20,10 +21,11 @@ import torch
 from avsr.bench import landmarks
 from avsr.bench.common import Options, Row, run_stage
 from avsr.bench.loading import make_work
-from avsr.errors import AvsrError
+from avsr.errors import AvsrError, UtteranceError
 from avsr.features.frames import SAMPLE_RATE
 from avsr.media.crops import CropShape
-from avsr.media.live_crops import LiveCropper
+from avsr.media.landmarks import FaceFinder
+from avsr.media.live_crops import LiveMouth
 from avsr.media.video import read_frames
 from avsr.models.registry import build_model
 from avsr.models.systems import load_system
@@ -131,7 +133,7 @@ class Clip(NamedTuple):
 
 def live(work: Path) -> list[Row]:
     """Level and crops of live use against the utterance's, and what they change in the output of trained systems."""
-    clips = read_clips(work)
+    clips, left_out = read_clips(work)
     levels = [_level_error(clip.noisy_n) for clip in clips]
     grey = [np.abs(clip.live.astype(np.float32) - clip.offline).mean() for clip in clips]
     what = f"live against offline, {len(clips)} mixtures"
@@ -139,6 +141,8 @@ def live(work: Path) -> list[Row]:
         Row(f"{what}: level, mean difference", float(np.mean(levels)), "dB"),
         Row(f"{what}: crops, mean difference", float(np.mean(grey)), "grey levels"),
     ]
+    if left_out:
+        rows.append(Row("mixtures left out: no face in the first picture", left_out, "", decimals=0))
     for name in SYSTEMS:
         path = work / "exp" / name / "seed0" / "best.pt"
         if path.exists():
@@ -146,27 +150,42 @@ def live(work: Path) -> list[Row]:
     return rows
 
 
-def read_clips(work: Path) -> list[Clip]:
-    """Mixtures of the test lists at -5 dB."""
+def read_clips(work: Path) -> tuple[list[Clip], int]:
+    """Mixtures of the test lists at -5 dB, and how many were left out.
+
+    Raises AvsrError: no such mixture, crops that no landmarks placed, a video that is gone, no dlib.
+    """
     table, video = read_datadir(work / "data" / "test"), work / "dump" / "video" / "test"
-    crops, points = (Store(video / name, "stage 2 (crop)") for name in ("crop80", "landmarks"))
+    crops = Store(video / "crop80", "stage 2 (crop)")
+    if not (video / "landmarks").exists():
+        raise AvsrError(f"{video}: its crops were placed without landmarks; live ones cannot be compared with them")
     paths = sorted((work / "data" / "test_noisy").glob("*_-5dB.jsonl"))
     mixers = [ListMixer(path, work, "test") for path in paths]
     rows = [(mixer, utt) for mixer in mixers for utt in sorted(mixer.rows) if utt in crops]
-    found = []
-    for mixer, utt in rows[:: -(-len(rows) // MIXTURES) or 1]:
-        noisy_n, offline = mixer.mixture(utt)[0], crops.read(utt)
-        shown = _live_crops(points.read(utt), table[utt])
-        slices = min(len(noisy_n) // SLICE, len(shown) // 5)
+    chosen = rows[:: -(-len(rows) // MIXTURES) or 1]
+    if not chosen:
+        raise AvsrError(f"{work}: no mixture at -5 dB with pictures in it; run stages 1 to 4 there")
+    found, finder = [], FaceFinder()
+    for mixer, utt in chosen:
+        noisy_n, offline, shown = mixer.mixture(utt)[0], crops.read(utt), live_crops(table[utt], finder)
+        if shown is None:
+            continue
+        slices = min(len(noisy_n) // SLICE, len(offline) // 5, len(shown) // 5)
         found.append(Clip(noisy_n[: slices * SLICE], offline[: 5 * slices], shown[: 5 * slices]))
     if not found:
-        raise AvsrError(f"{work}: no mixture at -5 dB with pictures in it; run stages 1 to 4 there")
-    return found
+        raise AvsrError(f"{work}: none of {len(chosen)} mixtures at -5 dB shows a face in its first picture")
+    return found, len(chosen) - len(found)
 
 
-def _live_crops(points_tpx: np.ndarray, utterance: Utterance) -> np.ndarray:
-    cropper, pictures = LiveCropper(CROP), read_frames(utterance.video, part=utterance.pictures)
-    return np.stack([cropper.crop(now, picture) for now, picture in zip(points_tpx, pictures, strict=False)])
+def live_crops(utterance: Utterance, finder: FaceFinder) -> np.ndarray | None:
+    """The crops (T, 80, 80) of an utterance's video as a live stream has them; None: no face in its first picture."""
+    mouth, found = LiveMouth(finder, CROP), []
+    for picture in read_frames(utterance.video, part=utterance.pictures):
+        try:
+            found.append(mouth.crop(picture))
+        except UtteranceError:
+            return None
+    return np.stack(found)
 
 
 def _level_error(noisy_n: np.ndarray) -> float:

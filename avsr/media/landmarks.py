@@ -190,7 +190,7 @@ class Tracker:
             yield from self._between(waiting, before, box)
             yield self._points(picture, box)
             before, waiting = box, []
-            self._look = None if box is None else _patch(picture, box)
+            self._look = None if box is None else patch_of(picture, box)
         if waiting:  # the last picture is searched too, so that every one lies between two detections
             yield from self._between(waiting, before, self._search(waiting[-1]), last=True)
 
@@ -204,7 +204,7 @@ class Tracker:
         for step, picture in enumerate(pictures, 1):
             if steady:
                 box = before.towards(after, step / steps)
-                if np.abs(_patch(picture, before) - self._look).mean() > CHANGE:  # hidden, or moving fast
+                if np.abs(patch_of(picture, before) - self._look).mean() > CHANGE:  # hidden, or moving fast
                     self.counts.redetected += 1
                     box = self._search(picture)
             elif last and step == steps:
@@ -319,8 +319,8 @@ def fill_gaps(points_tpx: np.ndarray) -> np.ndarray:
     return ((1 - part) * points_tpx[left] + part * points_tpx[right]).astype(np.float32)
 
 
-def _patch(picture: np.ndarray, box: Box, size: int = 24) -> np.ndarray:
-    """(size, size) int16: single pixels of the box, enough to tell a face from what hides it."""
+def patch_of(picture: np.ndarray, box: Box, size: int = 24) -> np.ndarray:
+    """(H, W) uint8 -> (size, size) int16: single pixels of the box, enough to tell a face from what hides it."""
     rows = np.linspace(box.top, box.bottom, size).clip(0, picture.shape[0] - 1).astype(int)
     columns = np.linspace(box.left, box.right, size).clip(0, picture.shape[1] - 1).astype(int)
     return picture[rows[:, None], columns].astype(np.int16)

@@ -8,9 +8,10 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -59,42 +60,73 @@ def has_bf16(device: torch.device) -> bool:
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
 
 
-def choose(model: nn.Module, loss: Callable[[], torch.Tensor], conf: TrainConf, device: torch.device) -> Precision:
-    """The fastest of the formats that `conf` leaves open whose loss agrees with plain fp32.
+class Trial(NamedTuple):
+    """A format that was tried: seconds a step, relative difference of its loss from that in plain fp32."""
 
-    `loss()` gives the mean loss of one real batch. Weights, buffers and random states are as before afterwards.
-    """
+    precision: Precision
+    seconds: float
+    off: float
+
+    @property
+    def passed(self) -> bool:
+        """The numeric check: whether the loss is near enough. One that is not finite is not."""
+        return self.off <= TOLERANCE[self.precision.dtype]
+
+
+def open_formats(model: nn.Module, conf: TrainConf, device: torch.device) -> list[Precision]:
+    """What `conf` leaves to choose from, of what makes a difference to the model and does not crawl on the device."""
     layouts = [conf.channels_last] if conf.channels_last != "auto" else [False, True]
     if not any(parameter.dim() in (4, 5) for parameter in model.parameters()):
         layouts = [False]
     formats = ["fp32", "bf16"] if conf.precision == "auto" and has_bf16(device) else ["fp32"]
     if conf.precision != "auto":
         formats = [conf.precision]
-    candidates = [Precision(dtype, layout) for dtype in formats for layout in layouts]
+    return [Precision(dtype, layout) for dtype in formats for layout in layouts]
+
+
+def choose(model: nn.Module, loss: Callable[[], torch.Tensor], conf: TrainConf, device: torch.device) -> Precision:
+    """The fastest of the formats that `conf` leaves open whose loss agrees with plain fp32.
+
+    `loss()` gives the mean loss of one real batch. Weights, buffers and random states are as before afterwards.
+    """
+    candidates = open_formats(model, conf, device)
     if len(candidates) == 1:
         log.info("precision: %s (nothing to choose)", candidates[0])
         return candidates[0]
-    reference = _check_loss(model, loss, Precision(), device)
-    times = {}
+    reference = check_loss(model, loss, Precision(), device)
+    trials = []
     for candidate in candidates:
-        value = _check_loss(model, loss, candidate, device)
-        off = abs(value - reference) / max(abs(reference), 1e-12)
-        passed = math.isfinite(value) and off <= TOLERANCE[candidate.dtype]
-        seconds = step_seconds(model, loss, candidate, device)
-        log.info("precision: %s %.3f s a step, loss off by %.1e%s", candidate, seconds, off, "" if passed else ": no")
-        if passed:
-            times[candidate] = seconds
-    chosen = min(times, key=times.get, default=Precision())
-    if times.get(chosen, 0.0) > GAIN * times.get(Precision(), math.inf):
-        chosen = Precision()
+        off = deviation(check_loss(model, loss, candidate, device), reference)
+        trials.append(Trial(candidate, step_seconds(model, loss, candidate, device), off))
+        verdict = "" if trials[-1].passed else ": no"
+        log.info("precision: %s %.3f s a step, loss off by %.1e%s", candidate, trials[-1].seconds, off, verdict)
+    chosen = fastest(trials)
     log.info("precision: %s chosen", chosen)
     return chosen
 
 
+def fastest(trials: Sequence[Trial]) -> Precision:
+    """The fastest format that passed the check; plain fp32 where none did, or where the gain over it may be chance."""
+    times = {trial.precision: trial.seconds for trial in trials if trial.passed}
+    chosen = min(times, key=times.get, default=Precision())
+    if times.get(chosen, 0.0) > GAIN * times.get(Precision(), math.inf):
+        return Precision()
+    return chosen
+
+
+def deviation(value: float, reference: float) -> float:
+    """The relative difference of a loss from the reference; infinite where the loss is not finite."""
+    return abs(value - reference) / max(abs(reference), 1e-12) if math.isfinite(value) else math.inf
+
+
 @contextlib.contextmanager
-def _unchanged(model: nn.Module) -> Iterator[None]:
-    """Leaves no trace of trial steps in the model (of plain layout) or in torch's generators."""
+def _unchanged(model: nn.Module, weights: bool = False) -> Iterator[None]:
+    """Leaves no trace of trial steps in the model (of plain layout) or in torch's generators.
+
+    weights: whether the steps change them too; else a copy of them is spared.
+    """
     state, buffers = random_state(), {name: value.clone() for name, value in model.named_buffers()}
+    before = {name: value.detach().clone() for name, value in model.named_parameters()} if weights else {}
     modes = {module: module.training for module in model.modules()}
     try:
         yield
@@ -102,6 +134,8 @@ def _unchanged(model: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             for name, value in model.named_buffers():
                 value.copy_(buffers[name])
+            for name, value in model.named_parameters() if weights else ():
+                value.copy_(before[name])
         for module, mode in modes.items():
             module.training = mode
         model.zero_grad(set_to_none=True)
@@ -109,26 +143,36 @@ def _unchanged(model: nn.Module) -> Iterator[None]:
         set_random_state(state)
 
 
-def _check_loss(model: nn.Module, loss: Callable, candidate: Precision, device: torch.device) -> float:
+def check_loss(model: nn.Module, loss: Callable, candidate: Precision, device: torch.device) -> float:
+    """The loss in a format, in eval mode; model and random states are as before afterwards."""
     with _unchanged(model), torch.no_grad(), candidate.autocast(device):
         lay_out(model, candidate.channels_last)
         model.eval()  # dropout draws in memory order, so other layouts would drop other cells
         return float(loss())
 
 
-def step_seconds(model: nn.Module, loss: Callable, candidate: Precision, device: torch.device) -> float:
+def step_seconds(
+    model: nn.Module,
+    loss: Callable,
+    candidate: Precision,
+    device: torch.device,
+    update: Callable[[], None] | None = None,
+) -> float:
     """Seconds that one forward and backward pass takes; model and random states are as before afterwards.
 
     On a CPU they are seconds of its cores, a thread: other processes, trainings side by side say, do not count.
+    update: what is to be done with the gradients, timed too; None: nothing.
     """
     times, threads = [], torch.get_num_threads()
-    with _unchanged(model):
+    with _unchanged(model, weights=update is not None):
         lay_out(model, candidate.channels_last)
         for _ in range(1 + TIMED_STEPS):  # the first one pays for set-up
             start = time.process_time() / threads if device.type == "cpu" else time.perf_counter()
             with candidate.autocast(device):
                 value = loss()
             value.backward()
+            if update is not None:
+                update()
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
             end = time.process_time() / threads if device.type == "cpu" else time.perf_counter()

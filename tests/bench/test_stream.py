@@ -1,6 +1,7 @@
 """What the bench of streams measures, on one mixture and tiny systems. How fast anything is, is not asserted."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,9 @@ from avsr.bench.common import Options, Row
 from avsr.errors import AvsrError
 from avsr.models.registry import build_model
 from avsr.models.systems import load_system
+from avsr.storage.datadir import read_datadir, write_datadir
 from avsr.training import checkpoint
+from tests.media.clips import read_video, write_clip
 
 SYSTEMS = ("mhca_avcrn", "audio_only_crn")
 
@@ -57,10 +60,48 @@ def test_live_against_offline(work):
 
 
 def test_live_crops_show_what_those_of_stage_2_show(work):
-    clip = stream.read_clips(work)[0]
+    clips, left_out = stream.read_clips(work)
+    clip = clips[0]
+    assert not left_out
     assert clip.live.shape == clip.offline.shape and 3200 * len(clip.live) == 5 * len(clip.noisy_n)
     near, far = (np.abs(clip.live.astype(float) - other).mean() for other in (clip.offline, clip.offline.mean()))
     assert near < far / 3
+
+
+def blank_start(work, folder, pictures) -> Path:
+    """A work folder like the other, with test videos whose first pictures are grey."""
+    shutil.copytree(work, folder, dirs_exist_ok=True)
+    table = read_datadir(folder / "data/test")
+    for utterance in table.values():
+        clip_thwc = read_video(utterance.video, "rgb")
+        clip_thwc[:pictures] = 128
+        write_clip(folder / f"{utterance.id}.mpg", clip_thwc)
+    rows = [replace(utterance, video=folder / f"{utt}.mpg") for utt, utterance in table.items()]
+    write_datadir(folder / "data/test", rows)
+    return folder
+
+
+def test_a_mixture_whose_first_picture_shows_no_face_is_left_out(work, tmp_path, monkeypatch):
+    blank = blank_start(work, tmp_path / "blank", 1)
+    with pytest.raises(AvsrError, match=r"blank: none of \d+ mixtures at -5 dB shows a face in its first picture"):
+        stream.live(blank)
+    clips, _ = stream.read_clips(work)
+    monkeypatch.setattr(stream, "read_clips", lambda work: (clips, 3))
+    rows = stream.live(work)
+    assert rows[0].name.startswith(f"live against offline, {len(clips)} mixtures")
+    assert "left out" in rows[2].name and rows[2].value == 3
+
+
+def test_live_crops_are_those_of_the_video_and_not_of_stage_2(work, tmp_path):
+    """Landmarks of stage 2, which lie between two detections, are not read."""
+    shutil.copytree(work, tmp_path, dirs_exist_ok=True)
+    for path in (tmp_path / "dump/video/test/landmarks").iterdir():
+        path.unlink()
+    for one, other in zip(stream.read_clips(work)[0], stream.read_clips(tmp_path)[0], strict=True):
+        np.testing.assert_array_equal(one.live, other.live)
+    (tmp_path / "dump/video/test/landmarks").rmdir()
+    with pytest.raises(AvsrError, match="were placed without landmarks"):
+        stream.live(tmp_path)
 
 
 def test_without_a_work_folder_one_is_made(work, monkeypatch):
