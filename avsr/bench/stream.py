@@ -147,7 +147,9 @@ def live(work: Path) -> list[Row]:
 
 
 def read_clips(work: Path) -> list[Clip]:
-    """Mixtures of the test lists at -5 dB."""
+    """Mixtures of the test lists at -5 dB, with the crops of stage 2 and those of live use, cut to whole slices.
+
+    Raises AvsrError where there are no such lists or pictures."""
     table, video = read_datadir(work / "data" / "test"), work / "dump" / "video" / "test"
     crops, points = (Store(video / name, "stage 2 (crop)") for name in ("crop80", "landmarks"))
     paths = sorted((work / "data" / "test_noisy").glob("*_-5dB.jsonl"))

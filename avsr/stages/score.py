@@ -73,7 +73,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def body(args: argparse.Namespace, stage: common.Stage) -> None:
-    """Plans the jobs, runs what is left, writes the report."""
+    """Plans the jobs, runs what is left, writes the report.
+
+    Raises UsageError: claims or systems that there are not, a training of another network; AvsrError: --publish without
+    --recipe-dir, nothing trained, noise lists missing; TooManyFailed above --max-fail-rate."""
     from avsr.stages.score_report import write_all
 
     conf = stage.conf(ScoreConf)
@@ -118,7 +121,10 @@ def recipe_systems(args: argparse.Namespace) -> list[System]:
 
 
 def plan_jobs(args: argparse.Namespace, conf: ScoreConf, systems: list[System]):
-    """Every measurement of this run."""
+    """Yields every measurement of this run, as ScoreJob.
+
+    Raises AvsrError where there is no noise list, UsageError where a training is of another network than the recipe's
+    system."""
     origin = (args, _recipe(args), _preset(args), _protocol(args))
     command = run_command(*origin, systems)
     noisy = args.work_dir / "data" / "test_noisy"
