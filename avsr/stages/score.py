@@ -22,7 +22,7 @@ import numpy as np
 from avsr import config
 from avsr.errors import AvsrError
 from avsr.features.mel import AVSE_SETS, BANDS, STFT_20MS, ae_msr_set
-from avsr.models.registry import KINDS
+from avsr.models.registry import KINDS, loudest_mask, output_head
 from avsr.models.systems import System, load_system
 from avsr.parallel import map_unordered, progress
 from avsr.revision import commit
@@ -99,7 +99,7 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
         return
     rows = tuple(table_rows(systems))
     about = (_recipe(args), _protocol(args), _preset(args), _synthetic(args))
-    run = Run(*about, rows, claims=claims, references=conf.differences)
+    run = Run(*about, rows, claims=claims, recon=conf.recon, references=conf.differences)
     write_all(args, conf, run)
 
 
@@ -217,7 +217,12 @@ def table_rows(systems: list[System]):
     from avsr.scoring.tables import System as Row
 
     for system in systems:
-        if system.kind not in ("recognise", "joint"):
+        if system.kind == "enhance":
+            output = {"head": output_head(system.model), "loudest": loudest_mask(system.model)}
+            wave = system.model["type"] == "l2l_complex"
+            yield Row(system.id, system.name, system.kind, system_mel_set(system), makes_wave=wave, **output)
+            continue
+        if system.kind == "lipread":
             yield Row(system.id, system.name, system.kind, system_mel_set(system))
             continue
         modality = (system.model["recogniser"] if system.kind == "joint" else system.model)["modality"].upper()
