@@ -43,7 +43,9 @@ def other_speakers(speaker: str, speakers: Mapping[str, Sequence[Clip]], seed: i
 
 
 def protocol_g(speakers: Mapping[str, Sequence[Clip]], seed: int) -> Split:
-    """Unseen speakers: 8 test, 25 train, 100 other sentences of those 25 validate (MHCA-AVCRN section 3.1, mended)."""
+    """Unseen speakers: 8 test, 25 train, 100 other sentences of those 25 validate (MHCA-AVCRN section 3.1, mended).
+
+    Raises AvsrError where one of the 33 speakers is missing."""
     missing = [speaker for speaker in MEN + WOMEN if speaker not in speakers]
     if missing:
         raise AvsrError(
@@ -63,7 +65,9 @@ def protocol_g(speakers: Mapping[str, Sequence[Clip]], seed: int) -> Split:
 
 
 def protocol_mini(speakers: Mapping[str, Sequence[Clip]], seed: int) -> Split:
-    """A small one for tests: 4 training and 2 other test speakers, 50 sentences each, 5 of each validate."""
+    """A small one for tests: 4 training and 2 other test speakers, 50 sentences each, 5 of each validate.
+
+    Raises AvsrError below six speakers."""
     order = sorted(speakers, key=lambda speaker: unit(seed, speaker, "protocol mini"))
     if len(order) < MINI_TRAIN + MINI_TEST:
         raise AvsrError(f"protocol mini needs {MINI_TRAIN + MINI_TEST} speakers; here are {' '.join(order)}")

@@ -19,7 +19,7 @@ from avsr.corpora.htk_labels import Phone, Row, entries, read_phones
 from avsr.corpora.splits import ONE_SPEAKER_MIN, check_split
 from avsr.errors import AvsrError, UsageError, UtteranceError
 from avsr.rng import unit
-from avsr.storage.datadir import Utterance
+from avsr.storage.datadir import OTHER_CAMERA, Utterance
 
 log = logging.getLogger("avsr")
 Camera = Literal["straight", "30deg", "both"]
@@ -48,7 +48,7 @@ class Clip:
 
     @property
     def utt(self) -> str:
-        return f"{self.speaker}-{self.sentence}{'' if self.view == 'straight' else '_30deg'}"
+        return f"{self.speaker}-{self.sentence}{'' if self.view == 'straight' else OTHER_CAMERA}"
 
     @property
     def sex(self) -> str:

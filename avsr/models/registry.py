@@ -66,10 +66,24 @@ VIDEO = {
     "joint": "feats",
 }
 
+# Masks that may amplify, and how far; those of all other types end at 1.
+LOUDEST = {"dl_avse": 10.0}
+
 
 def video_of(model: Mapping[str, Any]) -> str | None:
     """What a system's `model` sees (crop80, crop112, crop128, feats), read without loading a network."""
     return model.get("pictures", VIDEO[model["type"]]) if model.get("modality") != "a" else None
+
+
+def output_head(model: Mapping[str, Any]) -> str:
+    """What the output of an enhancement system's `model` means (mask, direct, residual, complex mask), read without
+    loading a network."""
+    return "complex mask" if model["type"] == "l2l_complex" else model.get("head", "mask")
+
+
+def loudest_mask(model: Mapping[str, Any]) -> float:
+    """The largest value that the mask of an enhancement system's `model` has, read without loading a network."""
+    return LOUDEST.get(model["type"], 1.0) if output_head(model) == "mask" else 1.0
 
 
 def model_class(kind: str) -> type:

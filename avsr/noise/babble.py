@@ -2,12 +2,12 @@
 
 The utterances come from the target's own split and never from the target's speaker. So tracks are made
 for groups of speakers, and a group's tracks hold none of its members. Where a split has one speaker only,
-the groups are made of utterances: a track then holds other clips of that speaker, and half of its voices are
-other talkers, as far as the split has them; more only where its clips are too few. (The paper gives the number
-30 and no more; decision: see docs/decisions.md.)
+the groups are made of utterances, all views of a recording in one: a track then holds other clips of that speaker, and
+half of its voices are other talkers, as far as the split has them; more only where its clips are too few. (The paper
+gives the number 30 and no more; decision: see docs/decisions.md.)
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,7 @@ import numpy as np
 from avsr.features.frames import SAMPLE_RATE
 from avsr.noise.mixing import LEVEL, cut_noise, power
 from avsr.rng import rng, unit
+from avsr.storage.datadir import recording
 
 
 @dataclass(frozen=True)
@@ -51,11 +52,16 @@ class Track:
 
 
 def make_groups(speaker_of: Mapping[str, str], most: int, seed: int) -> dict[str, Any]:
-    """{"by": "speaker" or "utterance", "group": {speaker or utterance: number}}, dealt out in a hashed order."""
+    """{"by": "speaker" or "utterance", "group": {speaker or utterance: number}}, dealt out in a hashed order.
+
+    Utterances of one recording (two cameras) are in one group: a track must not hold the target's own sound.
+    """
     speakers = sorted(set(speaker_of.values()))
     by = "speaker" if len(speakers) > 1 else "utterance"
-    members = sorted(speakers if by == "speaker" else speaker_of, key=lambda name: unit(seed, "babble group", name))
-    return {"by": by, "group": {name: n % most for n, name in enumerate(members)}}
+    members = speakers if by == "speaker" else sorted(speaker_of)
+    members = sorted(members, key=lambda name: unit(seed, "babble group", recording(name)))
+    number = {name: n for n, name in enumerate(dict.fromkeys(recording(name) for name in members))}
+    return {"by": by, "group": {name: number[recording(name)] % most for name in members}}
 
 
 def groups_of(speaker_of: Mapping[str, str], groups: Mapping[str, Any]) -> dict[str, int]:
@@ -75,14 +81,15 @@ def plan_tracks(
     """Which utterance stands where in which track.
 
     `speaker_of`: the split's utterances; `others`: keys of the split's other talkers in the noise store. A group
-    for which nothing is left gets no track; one with fewer utterances than voices gets what is there.
+    for which nothing is left gets no track; one with fewer utterances than voices gets what is there. Of two views of
+    one recording a track holds one.
     """
     group_of = groups_of(speaker_of, groups)
     one_speaker = groups["by"] == "utterance"
     tracks = []
     for group in sorted(set(group_of.values())):
-        inside = [("wave", utt) for utt in sorted(speaker_of) if group_of[utt] != group]
-        outside = [("noise", key) for key in sorted(others)]
+        inside = [("wave", utt) for utt in _heard_once(speaker_of) if group_of[utt] != group]
+        outside = [("noise", key) for key in _heard_once(others)]
         for number in range(conf.tracks):
             draw = rng(seed, split, group, number, "babble voices")
             chosen = _choose(inside, outside, conf.voices, one_speaker, draw)
@@ -90,6 +97,11 @@ def plan_tracks(
             if voices:
                 tracks.append(Track(f"babble-{split}-g{group:03d}-t{number:03d}", group, voices))
     return tracks
+
+
+def _heard_once(keys: Iterable[str]) -> list[str]:
+    """The first view of each recording, sorted."""
+    return sorted({recording(key): key for key in sorted(keys, reverse=True)}.values())
 
 
 def _choose(inside: list, outside: list, voices: int, one_speaker: bool, draw: np.random.Generator) -> list:

@@ -8,7 +8,7 @@ docs/decisions.md.)
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -129,6 +129,24 @@ def split_by_source(
                 split_of[source] = split
             free = free[max(0, wanted - already) :]
     return [Recording(**{**asdict(r), "split": split_of[r.source]}) for r in recordings]
+
+
+def refuse_overlap(rows: Mapping[str, Mapping[str, str]], where: Path) -> None:
+    """AvsrError, beginning with `where`, for a source or a file that stands in two splits.
+
+    `rows` of noise_splits.json: key -> type, source, split and, of recorded noise, path. A source is a recording or,
+    among the talkers, a talker (MHCA-AVCRN section 3.1 evaluates in noise that training has not heard).
+    """
+    seen: dict[tuple[str, str], tuple[str, str]] = {}
+    for key, row in sorted(rows.items()):
+        kind = "talker" if row["type"] == TALKERS else "source"
+        for name in ((kind, row["source"]), ("file", row.get("path", ""))):
+            split, other = seen.setdefault(name, (row["split"], key))
+            if name[1] and split != row["split"]:
+                raise AvsrError(
+                    f"{where}: the {name[0]} {name[1]} stands in both {split} ({other}) and {row['split']} ({key}); a "
+                    "source of noise has one split: run stage 4 (mix) again, which makes them"
+                )
 
 
 def describe(recordings: Iterable[Recording]) -> list[str]:

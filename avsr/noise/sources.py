@@ -9,10 +9,10 @@ import numpy as np
 
 from avsr.errors import AvsrError
 from avsr.noise.babble import groups_of
-from avsr.noise.library import TALKERS
+from avsr.noise.library import TALKERS, refuse_overlap
 from avsr.noise.mixing import SILENCE, cut_noise, power
 from avsr.storage.arrays import Store
-from avsr.storage.datadir import read_datadir, read_table
+from avsr.storage.datadir import read_datadir, read_table, recording
 
 KINDS = ("natural", "speech", "own", "babble")
 QUIET = 1e-3  # a cut 30 dB below its recording is a pause: another is drawn
@@ -33,7 +33,8 @@ class Cut:
 class NoiseSources:
     """The stores of one split. Cheap to make and to hand to other processes; holds no waves.
 
-    AvsrError naming the stage to run when something of stages 1, 3 or 4 is not there.
+    AvsrError naming the stage to run when something of stages 1, 3 or 4 is not there, and where a source of noise
+    stands in two splits.
     """
 
     def __init__(self, work_dir: Path, split: str):
@@ -51,6 +52,9 @@ class NoiseSources:
         self.sex_of_other = read_table(self.work_dir / "data" / "others" / "spk2gender", required=False)
         self.utterances = sorted(self.speaker_of)
         self._babble_groups = groups_of(self.speaker_of, self.stores["babble"].meta["groups"])
+        self._splits = self.work_dir / "data" / "noise_splits.json"
+        if self._splits.exists():
+            _ = self._library  # refused now, not amid a training
 
     @cached_property
     def _spoken(self) -> dict[str, list[str]]:
@@ -63,11 +67,11 @@ class NoiseSources:
     @cached_property
     def _library(self) -> dict[str, dict[str, list[str]]]:
         """"natural": type -> keys; "speech": talker -> keys; of this split."""
-        path = self.work_dir / "data" / "noise_splits.json"
         try:
-            rows = json.loads(path.read_text(encoding="utf-8"))["recordings"]
+            rows = json.loads(self._splits.read_text(encoding="utf-8"))["recordings"]
         except (FileNotFoundError, KeyError, ValueError):
-            raise AvsrError(f"{path} is missing or damaged: {MIX_STAGE} makes it; run that first") from None
+            raise AvsrError(f"{self._splits} is missing or damaged: {MIX_STAGE} makes it; run that first") from None
+        refuse_overlap(rows, self._splits)
         found: dict[str, dict[str, list[str]]] = {"natural": {}, "speech": {}}
         for key, row in sorted(rows.items()):
             if row["split"] == self.split:
@@ -94,7 +98,7 @@ class NoiseSources:
         if kind == "speech":
             return bool(self._library["speech"]) or len(self._spoken) > 1
         if kind == "own":
-            return len(self._spoken[self.speaker_of[utt]]) > 1
+            return any(recording(other) != recording(utt) for other in self._spoken[self.speaker_of[utt]])
         return self._babble_groups[utt] in self._tracks
 
     def draw(self, kind: str, utt: str, samples: int, draw: np.random.Generator, by_sex: bool = False) -> Cut:
@@ -120,9 +124,7 @@ class NoiseSources:
             types = self._library["natural"]
             return "noise", _one_of(types[_one_of(sorted(types), draw)], draw)
         if kind == "own":
-            mine = self._spoken[speaker]
-            other = mine.index(utt) + 1 + int(draw.integers(len(mine) - 1))  # any but the utterance itself
-            return "wave", mine[other % len(mine)]
+            return "wave", _one_of(self._own(utt), draw)
         if kind == "babble":
             return "babble", _one_of(self._tracks[self._babble_groups[utt]], draw)
         talkers = [("wave", name) for name in sorted(self._spoken) if name != speaker]
@@ -134,6 +136,12 @@ class NoiseSources:
             talkers = [talker for talker in talkers if self._sex(talker) == sex]
         store, name = talkers[int(draw.integers(len(talkers)))]
         return store, _one_of(self._spoken[name] if store == "wave" else self._library["speech"][name], draw)
+
+    def _own(self, utt: str) -> list[str]:
+        """The other recordings of its speaker: not the utterance itself, nor what another camera saw of it."""
+        mine = self._spoken[self.speaker_of[utt]]
+        at = mine.index(utt)
+        return [other for other in mine[at + 1 :] + mine[:at] if recording(other) != recording(utt)]
 
     def _sex(self, talker: tuple[str, str]) -> str:
         """m, f, or empty: nobody knows it, as of the talkers of --speech-dir; these are a group of their own."""

@@ -6,6 +6,7 @@ So the table keeps apart what we measured, that printed difference, and the PESQ
 
 from collections.abc import Sequence
 
+from avsr.scoring.heads import head_note
 from avsr.scoring.metrics import metric
 from avsr.scoring.published import PublishedNumbers
 from avsr.scoring.results import Results
@@ -29,7 +30,7 @@ NOTE = (
 
 
 def compared_table(
-    mark: str, results: Results, rows: Sequence[System], published: PublishedNumbers
+    mark: str, results: Results, rows: Sequence[System], published: PublishedNumbers, recon: str = "gain"
 ) -> Table | None:
     """Table 3 beside our own runs; None where the run has none of its systems.
 
@@ -48,10 +49,12 @@ def compared_table(
         cells = [_cells(row, test_set, results, published) for test_set in columns]
         lines.append([row.name, *(by_set[k] for k in range(len(QUANTITIES)) for by_set in cells)])
     header = ["System", *(f"{what}, {snr} dB" for what in QUANTITIES for snr in SNRS_ENHANCEMENT)]
-    notes = [NOTE, *([f"Not run: {', '.join(missing)}."] if missing else [])]
+    shown = {line[0] for line in lines}
+    notes = [NOTE, head_note([row for row in rows if row.name in shown], recon)]
+    notes += [*([f"Not run: {', '.join(missing)}."] if missing else [])]
     title = f"Enhancement: systems of other papers, natural noise (MHCA-AVCRN Table 3){mark}"
     if len(missing) == len(lines):
-        return Table(title, [], [], notes[1:])
+        return Table(title, [], [], notes[2:])
     return Table(title, header, lines, notes)
 
 

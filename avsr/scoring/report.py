@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -18,6 +19,7 @@ from avsr.scoring.compared import compared_table
 from avsr.scoring.confusions import word_tables
 from avsr.scoring.differences import difference_tables
 from avsr.scoring.examples import example_table
+from avsr.scoring.heads import head_note
 from avsr.scoring.published import PublishedNumbers, read_published
 from avsr.scoring.results import Results
 from avsr.scoring.seams import seam_table
@@ -60,6 +62,7 @@ class Run:
     systems: tuple[System, ...]
     rules: tuple[Rule, ...] = ()
     claims: tuple[Claim, ...] = ()
+    recon: str = "gain"  # from magnitudes to waveforms, for all rows
     references: tuple[str, ...] = ()  # systems that the others are compared with, in tables of differences
     notes: tuple[str, ...] = ()  # paragraphs under the section's title, such as how babble was made
 
@@ -99,11 +102,13 @@ def write_report(
     figures: Sequence[tuple[str, str]] = (),
     out: Path | None = None,
     results: Results | None = None,
+    formats: Mapping[str, str] = MappingProxyType({}),
 ) -> Results:
     """Writes results.csv and the run's section of RESULTS.md into `out`, or into the work folder, from `results`, or
     from every scores.tsv under `work_dir`/exp.
 
-    `figures` are (file name in figure_folder, caption). Raises AvsrError when nothing was scored yet.
+    `figures` are (file name in figure_folder, caption), `formats` those of tables.provenance_table. Raises AvsrError
+    when nothing was scored yet.
     """
     results = results or Results.read(Path(work_dir) / "exp", run.protocol, run.preset)
     if not results.scores:
@@ -111,7 +116,7 @@ def write_report(
     out = Path(out or work_dir)
     results.write_csv(out / "results.csv", run.recipe)
     more = tables_beside(Path(work_dir) / "exp", run, results)
-    put_section(out / "RESULTS.md", run, section(run, results, figures, read_published(), more))
+    put_section(out / "RESULTS.md", run, section(run, results, figures, read_published(), more, formats))
     return results
 
 
@@ -121,6 +126,7 @@ def section(
     figures: Sequence[tuple[str, str]],
     published: PublishedNumbers,
     more: Sequence[Table] = (),
+    formats: Mapping[str, str] = MappingProxyType({}),
 ) -> str:
     """The text of a run's section: tables, checks, figures, and where every row comes from.
 
@@ -146,7 +152,7 @@ def section(
     parts += [table.markdown() for table in tables]
     for name, caption in figures:
         parts += [f"![{caption}](figures/{run.key}/{name})", "", f"*{caption}{run.mark}*", ""]
-    parts.append(provenance_table(f"Where every row comes from{run.mark}", results, names).markdown())
+    parts.append(provenance_table(f"Where every row comes from{run.mark}", results, names, formats).markdown())
     return "\n".join(parts).rstrip() + "\n"
 
 
@@ -175,6 +181,8 @@ def score_tables(run: Run, results: Results, rows: Sequence[System], published: 
         ours = [row.name for row in ordered if row.ours and row.name in shown]
         if ours:
             table.notes.insert(0, f"Ours, in no table of the paper: {'; '.join(ours)}.")
+        if table.rows and expected is enhances:
+            table.notes.insert(0, head_note([row for row in rows if row.name in shown], run.recon))
         if note and table.rows:
             table.notes.insert(0, note)
         return table if table.rows or table.notes else None
@@ -197,7 +205,7 @@ def score_tables(run: Run, results: Results, rows: Sequence[System], published: 
         title = {"stoi": "Enhancement: STOI % (MHCA-AVCRN Tables 1 and 2)",
                  "pesq_raw": "Enhancement: PESQ (raw narrow-band P.862, -0.5 to 4.5; MHCA-AVCRN Tables 1 and 2)"}
         tables.append(make(title[metric], noise_columns(paper_kinds, SNRS_ENHANCEMENT, [metric]), enhances))
-    tables.append(compared_table(run.mark, results, rows, published))
+    tables.append(compared_table(run.mark, results, rows, published, run.recon))
     own = noise_columns(("own",), SNRS_ENHANCEMENT, ["stoi", "pesq_raw"])
     tables.append(make("Enhancement: own voice", own, enhances, OWN_NOTE))
     for metric, title in (("estoi", "ESTOI %"), ("si_sdr", "SI-SDR dB"), ("pesq_wb", "wide-band PESQ (P.862.2)")):

@@ -1,8 +1,9 @@
 """Tables in markdown: systems in rows, conditions in columns, intervals in cells, published numbers in own columns."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isnan
+from types import MappingProxyType
 
 from avsr.errors import UsageError
 from avsr.scoring.checks import NOT_MEASURED, VERDICTS, Verdict
@@ -27,6 +28,9 @@ class System:
 
     Of a recogniser also: `inputs`, one of INPUTS; `heard`, the row whose energy error is that of the sound which it
     gets (unprocessed, an enhancer, or empty: no sound); `ours`, that the paper has no such row.
+
+    Of an enhancement system also: `head` (mask, direct, residual, complex mask; empty: no network), `loudest`, the
+    largest value of its mask, and `makes_wave`, that its estimate is a waveform.
     """
 
     id: str
@@ -36,6 +40,9 @@ class System:
     inputs: str = ""
     heard: str = ""
     ours: bool = False
+    head: str = ""
+    loudest: float = 1.0
+    makes_wave: bool = False
 
 
 @dataclass(frozen=True)
@@ -193,10 +200,13 @@ def check_table(title: str, verdicts: Sequence[Verdict], names: dict[str, str]) 
     return Table(title, header, rows, notes, words=True)
 
 
-def provenance_table(title: str, results: Results, names: dict[str, str]) -> Table:
-    """For every row system, seed and test sets: utterances scored of total, checkpoint, command, commit.
+def provenance_table(
+    title: str, results: Results, names: Mapping[str, str], formats: Mapping[str, str] = MappingProxyType({})
+) -> Table:
+    """For every row system, seed and test sets: utterances scored of total, checkpoint, number format, command, commit.
 
-    `names` holds the printed name of every system, in the order of the rows.
+    `names` holds the printed name of every system, in the order of the rows; `formats` the number format and layout
+    that the training of a checkpoint, as provenances name it, was computed in.
     """
     groups: dict[tuple, list[str]] = {}
     rank = {system: place for place, system in enumerate(names)}
@@ -205,10 +215,12 @@ def provenance_table(title: str, results: Results, names: dict[str, str]) -> Tab
             origin = scores.provenance
             checkpoint = f"`{origin.checkpoint}` {origin.checkpoint_digest}".strip() if origin.checkpoint else DASH
             key = (names.get(system, system), str(seed), _counts(results, system, test_set, seed), checkpoint,
-                   origin.decode or DASH, f"`{origin.commit}`", f"`{origin.command}`")
+                   formats.get(origin.checkpoint, DASH), origin.decode or DASH, f"`{origin.commit}`",
+                   f"`{origin.command}`")
             groups.setdefault(key, []).append(test_set)
     rows = [[key[0], key[1], ", ".join(sets), *key[2:]] for key, sets in groups.items()]
-    header = ["System", "seed", "test sets", "scored of total", "checkpoint", "decoding", "commit", "command"]
+    header = ["System", "seed", "test sets", "scored of total", "checkpoint", "trained in", "decoding", "commit",
+              "command"]
     return Table(title, header, rows, words=True)
 
 

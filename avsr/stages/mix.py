@@ -44,7 +44,7 @@ from avsr.scoring.tables import SNRS_ENERGY
 from avsr.stages.common import Stage, parser, run
 from avsr.storage.arrays import Store, finish_store
 from avsr.storage.atomic import write_json
-from avsr.storage.datadir import HELDOUT, read_datadir, read_splits
+from avsr.storage.datadir import HELDOUT, read_datadir, read_splits, recording
 from avsr.storage.markers import fingerprint
 
 log = logging.getLogger("avsr")
@@ -221,6 +221,8 @@ def _lists(args: Any, stage: Stage, conf: MixConf, work_dir: Path, split: str) -
     names = [*conf.valid_lists(), "clean"] if conditions is None else [condition.name for condition in conditions]
     who = [sources.speaker_of, {**sources.sex_of_other, **sources.sex_of}]
     key = ["lists 3", [store.digest for store in sources.stores.values()], conf, args.seed, who]
+    if any(recording(utt) != utt for utt in sources.utterances):
+        key.append("views 1")
     worker_args = (work_dir, split, conf, args.seed)
     stage.process(sources.utterances, _list_worker, worker_args, draws, {}, key)
     info = draws / "info.jsonl"

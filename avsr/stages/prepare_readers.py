@@ -46,7 +46,10 @@ class PrepareConf:
 
 def read_grid(args: argparse.Namespace, conf: PrepareConf) -> Found:
     """GRID by --protocol, each split cut to its limit; with one speaker also the clips of the others, with GT
-    volunteers of TCD-TIMIT, who have no transcripts. --nj files are opened at once."""
+    volunteers of TCD-TIMIT, who have no transcripts. --nj files are opened at once.
+
+    Raises AvsrError: no --corpus-dir, no clip there, too few speakers or clips for the protocol; UsageError for a
+    protocol that is none. A clip that cannot be read is a row of the second result."""
     from avsr.corpora import grid, splits, tcd_timit
     from avsr.corpora.synthesis.cast import SEXES
 
@@ -202,7 +205,10 @@ def _held_out_windows(
 
 
 def read_tcd_timit(args: argparse.Namespace, conf: PrepareConf) -> Found:
-    """TCD-TIMIT by --protocol; with one speaker also clips of the others. --nj files are opened at once."""
+    """TCD-TIMIT by --protocol; with one speaker also clips of the others. --nj files are opened at once.
+
+    Raises AvsrError: no --corpus-dir, no clip, labels or prompts there, too few speakers or sentences for the protocol;
+    UsageError for a protocol that is none. A clip that cannot be read is a row of the second result."""
     from avsr.corpora import tcd_timit, timit_text
     from avsr.corpora.splits import other_speakers, shuffled
 

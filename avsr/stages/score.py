@@ -22,7 +22,7 @@ import numpy as np
 from avsr import config
 from avsr.errors import AvsrError
 from avsr.features.mel import AVSE_SETS, BANDS, STFT_20MS, ae_msr_set
-from avsr.models.registry import KINDS
+from avsr.models.registry import KINDS, loudest_mask, output_head
 from avsr.models.systems import System, load_system
 from avsr.parallel import map_unordered, progress
 from avsr.revision import commit
@@ -73,7 +73,10 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def body(args: argparse.Namespace, stage: common.Stage) -> None:
-    """Plans the jobs, runs what is left, writes the report."""
+    """Plans the jobs, runs what is left, writes the report.
+
+    Raises UsageError: claims or systems that there are not, a training of another network; AvsrError: --publish without
+    --recipe-dir, nothing trained, noise lists missing; TooManyFailed above --max-fail-rate."""
     from avsr.stages.score_report import write_all
 
     conf = stage.conf(ScoreConf)
@@ -96,7 +99,7 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
         return
     rows = tuple(table_rows(systems))
     about = (_recipe(args), _protocol(args), _preset(args), _synthetic(args))
-    run = Run(*about, rows, claims=claims, references=conf.differences)
+    run = Run(*about, rows, claims=claims, recon=conf.recon, references=conf.differences)
     write_all(args, conf, run)
 
 
@@ -118,7 +121,10 @@ def recipe_systems(args: argparse.Namespace) -> list[System]:
 
 
 def plan_jobs(args: argparse.Namespace, conf: ScoreConf, systems: list[System]):
-    """Every measurement of this run."""
+    """Yields every measurement of this run, as ScoreJob.
+
+    Raises AvsrError where there is no noise list, UsageError where a training is of another network than the recipe's
+    system."""
     origin = (args, _recipe(args), _preset(args), _protocol(args))
     command = run_command(*origin, systems)
     noisy = args.work_dir / "data" / "test_noisy"
@@ -211,7 +217,12 @@ def table_rows(systems: list[System]):
     from avsr.scoring.tables import System as Row
 
     for system in systems:
-        if system.kind not in ("recognise", "joint"):
+        if system.kind == "enhance":
+            output = {"head": output_head(system.model), "loudest": loudest_mask(system.model)}
+            wave = system.model["type"] == "l2l_complex"
+            yield Row(system.id, system.name, system.kind, system_mel_set(system), makes_wave=wave, **output)
+            continue
+        if system.kind == "lipread":
             yield Row(system.id, system.name, system.kind, system_mel_set(system))
             continue
         modality = (system.model["recogniser"] if system.kind == "joint" else system.model)["modality"].upper()

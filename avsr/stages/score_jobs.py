@@ -21,12 +21,13 @@ from avsr.scoring.energy import score_bins, score_magnitudes
 from avsr.scoring.results import NO_OTHER, Provenance, write_scores
 from avsr.scoring.seams import FILE as SEAMS_FILE
 from avsr.scoring.seams import POSITIONS, score_seams, write_seams
+from avsr.scoring.shuffled import partners
 from avsr.scoring.speech import METRICS, have_pesq, score_utterance
 from avsr.scoring.words import score_label, score_transcripts, write_trn
 from avsr.stages.shards import failed_row, write_failed
 from avsr.storage.arrays import Store
 from avsr.storage.atomic import write_text
-from avsr.storage.datadir import HELDOUT, read_datadir
+from avsr.storage.datadir import HELDOUT, read_datadir, recording
 from avsr.storage.markers import digest, is_done, mark
 from avsr.training.conf import TrainConf, phase_options
 from avsr.training.tasks.enhance import video_store
@@ -91,7 +92,7 @@ class ScoreJob:
             how.append(self.length_penalty)
         made_from = [self.provenance.checkpoint_digest, self.data_digest, *how]
         version = "words 2" if self.kind == "lipread" else "scores 2"
-        version = "shuffled 3" if self.row.endswith("+shuffled") else version
+        version = "shuffled 4" if self.row.endswith("+shuffled") else version
         return [version, self.row, self.kind, self.provenance.protocol, self.provenance.preset, made_from]
 
     def done(self, pesq: bool | None = None) -> bool:
@@ -150,11 +151,13 @@ def list_path(work_dir: Path, test_set: str) -> Path:
     return work_dir / "data" / f"{split}_noisy" / f"{name}.jsonl"
 
 
-def shuffled_partner(utts: list[str]) -> dict[str, str]:
-    """Another utterance for each, whose lips are shown in the row `shuffled video`. None for a single one."""
-    if len(utts) < 2:
-        return {}
-    return dict(zip(utts, utts[1:] + utts[:1], strict=True))
+def shown_lips(job: ScoreJob, utts: list[str]) -> dict[str, str]:
+    """Whose lips are shown with each utterance: its own, or in the row `shuffled video` those of its partner."""
+    if not job.row.endswith("+shuffled"):
+        return dict(zip(utts, utts, strict=True))
+    table = read_datadir(job.work_dir / "data" / job.split)
+    speaker_of = {utt: row.speaker for utt, row in table.items()}
+    return partners(utts, speaker_of, {utt: row.text for utt, row in table.items()})
 
 
 def _mixer(job: ScoreJob) -> ListMixer:
@@ -175,7 +178,7 @@ def _on(device: str, batch: dict[str, Any]) -> dict[str, Any]:
 def _enhanced(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]:
     """Enhancement: quality and intelligibility of the waveform, energy error of the magnitudes."""
     mixer = _mixer(job)
-    if job.row.endswith("+shuffled") and not shuffled_partner(sorted(mixer.rows)):
+    if job.row.endswith("+shuffled") and len({recording(utt) for utt in mixer.rows}) < 2:
         columns = ("energy_linear", "energy_sqrt") if job.in_babble else METRICS
         reason = "; ".join(f"{name}: {NO_OTHER}" for name in columns)
         return {utt: dict.fromkeys(columns, np.nan) | {"reason": reason} for utt in mixer.rows}
@@ -233,19 +236,19 @@ def make_estimator(job: ScoreJob, utts: list[str]) -> tuple[Callable, str, int, 
     if job.row.endswith("+audio"):
         model.output = "audio"
     store = video_store(job.work_dir, job.split, model.video_input) if model.video_input else None
-    partner = shuffled_partner(utts) if job.row.endswith("+shuffled") else {}
+    shown = shown_lips(job, [utt for utt in utts if store is None or utt in store])
 
     def estimate(utt: str, noisy_tf: np.ndarray, frames: int) -> np.ndarray:
         video = None
         if store is not None:
-            seen = store.read(partner.get(utt, utt))
+            seen = store.read(shown[utt])
             seen = seen[np.minimum(np.arange(frames), len(seen) - 1)]
             video = torch.from_numpy(np.ascontiguousarray(seen))[None].to(job.device)
         noisy_btf, frames_b = torch.from_numpy(noisy_tf)[None].to(job.device), torch.tensor([frames], device=job.device)
         with torch.inference_mode():
             return model.estimate(noisy_btf, video, frames_b)[0].cpu().numpy()
 
-    return estimate, model.mel_set, 5, lambda utt: store is None or partner.get(utt, utt) in store
+    return estimate, model.mel_set, 5, lambda utt: store is None or utt in shown
 
 
 def _transcripts(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]:

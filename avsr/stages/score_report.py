@@ -64,7 +64,7 @@ def write_all(args: argparse.Namespace, conf: Any, run: Run) -> None:
             *_maps(args, conf, run, folder),
             *_mouths(args, run, folder),
         ]
-        write_report(args.work_dir, run, drawn, out, results)
+        write_report(args.work_dir, run, drawn, out, results, number_formats(args.work_dir / "exp", results))
         mark(marker, key, [out / "RESULTS.md", out / "results.csv", *(folder / name for name, _ in drawn)])
         log.info("%s/RESULTS.md written", out)
     if args.publish == "true":
@@ -82,7 +82,24 @@ def made_from(args: argparse.Namespace, conf: Any, run: Run, results: Results) -
     texts = [[str(path.relative_to(runs)), path.read_text(encoding="utf-8")] for path in paths]
     printed = [path.read_text(encoding="utf-8") for path in sorted(PUBLISHED.glob("*.yaml"))]
     held = [[*key, list(by_seed)] for key, by_seed in results.scores.items()]
-    return ["results 6", args.seed, conf, run, texts, held, printed]
+    return ["results 7", args.seed, conf, run, texts, held, printed]
+
+
+def number_formats(exp: Path, results: Results) -> dict[str, str]:
+    """Checkpoint, as provenances name it -> number format and layout of its training, such as `bf16 channels_last`.
+
+    Checkpoints that lie elsewhere, cannot be read or do not say it are left out.
+    """
+    from avsr.training import checkpoint, precision  # they import torch
+
+    found = {}
+    for name in sorted({one.provenance.checkpoint for seeds in results.scores.values() for one in seeds.values()}):
+        try:
+            if name and (exp / name).is_file():
+                found[name] = str(precision.Precision(**checkpoint.read(exp / name)["precision"]))
+        except (AvsrError, KeyError):
+            log.debug("%s: does not say which number format it was trained in", exp / name)
+    return found
 
 
 def results_folder(args: argparse.Namespace) -> Path:

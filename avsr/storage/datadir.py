@@ -21,6 +21,7 @@ from avsr.storage.atomic import write_text
 SAFE_ID = re.compile(r"[A-Za-z0-9._-]+")
 TABLES = ("text", "wav.scp", "video.scp", "segments", "utt2dur", "ctm", "spk2gender", "spk2utt", "utt2spk")
 FPS = 25  # pictures a second of every utterance
+OTHER_CAMERA = "_30deg"  # ends the id of an utterance as a second camera saw it; its sound is the first one's
 HELDOUT = "heldout"  # a split beside train, valid and test: windows for energy errors, which no training sees
 CURE = "mend the table, or run stage 1 (prepare) again where it made it"
 
@@ -53,6 +54,11 @@ class Utterance:
 def in_pictures(part: tuple[float, float]) -> tuple[int, int]:
     """The pictures nearest to the start and the end of a part, at 25 a second; the latter is the first one behind."""
     return round(part[0] * FPS), round(part[1] * FPS)
+
+
+def recording(utt: str) -> str:
+    """What was said once: one name for all views of it, the utterance's own where there is one camera."""
+    return utt.removesuffix(OTHER_CAMERA)
 
 
 def check_id(utt: str, where: str = "") -> str:

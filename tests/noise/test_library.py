@@ -15,7 +15,12 @@ from avsr.noise.library import (
     talker_of,
 )
 from avsr.noise.mixing import power
+from avsr.noise.sources import NoiseSources
 from avsr.noise.synthetic import TYPES, find_synthetic, make_recording
+from avsr.storage.arrays import finish_store
+from avsr.storage.atomic import write_json
+from avsr.storage.datadir import Utterance, write_datadir
+from tests.stages.tiny import write_store
 
 
 def sound(path, seconds=0.5, rate=16000, channels=1, height=0.1):
@@ -159,3 +164,35 @@ def test_generated_noise_is_the_same_always_and_differs_by_source():
     apart = [np.abs(spectra[a] - spectra[b]).mean() for i, a in enumerate(keys) for b in keys[:i]]
     assert min(apart) > 0.1
     assert {row.split for row in split_by_source(found, 0, 0.1, 0.2)} == {"train", "valid", "test"}
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"source": "rain/a"}, "the source rain/a stands in both train (rain-a) and test (rain-b)"),
+        ({"path": "/noises/rain/a.wav"}, "the file /noises/rain/a.wav stands in both train (rain-a) and test (rain-b)"),
+        ({"type": "speech", "source": "spk1"}, "the talker spk1 stands in both test (rain-b) and train (speech-spk1)"),
+    ],
+)
+def test_a_source_in_two_splits_is_refused_at_load(tmp_path, changed, said):
+    rows = {
+        "rain-a": {"type": "rain", "source": "rain/a", "split": "train", "path": "/noises/rain/a.wav"},
+        "rain-a_p1": {"type": "rain", "source": "rain/a", "split": "train", "path": "/noises/rain/a.wav"},
+        "rain-b": {"type": "rain", "source": "rain/b", "split": "test", "path": "/noises/rain/b.wav"},
+        "made": {"type": "hum", "source": "hum/0", "split": "test", "path": ""},  # generated: no file
+        "made-1": {"type": "hum", "source": "hum/1", "split": "train", "path": ""},
+        "speech-spk1": {"type": "speech", "source": "spk1", "split": "train", "path": "/talkers/1.wav"},
+        "other": {"type": "rain", "source": "spk1", "split": "test", "path": "/noises/rain/spk1.wav"},  # no talker
+    }
+    write_datadir(tmp_path / "data/test", [Utterance("a-1", "a", "A", None, tmp_path / "a.wav", 0.2)])
+    write_store(tmp_path / "dump/audio/test/wave", {"a-1": np.ones(3200, np.float32)})
+    write_store(tmp_path / "dump/noise", {"rain-a": np.ones(3200, np.float32)})
+    finish_store(tmp_path / "dump/babble/test", "hdf5", {}, {"groups": {"by": "speaker", "group": {}}, "tracks": []})
+    splits = tmp_path / "data/noise_splits.json"
+    write_json(splits, {"recordings": rows})
+    assert NoiseSources(tmp_path, "test").can("natural", "a-1")
+    write_json(splits, {"recordings": rows | {"rain-b": rows["rain-b"] | changed}})
+    with pytest.raises(AvsrError) as error:
+        NoiseSources(tmp_path, "test")
+    assert str(error.value).startswith(f"{splits}: {said}; a source of noise has one split")
+    assert "\n" not in str(error.value)

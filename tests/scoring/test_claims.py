@@ -96,7 +96,8 @@ def test_the_numbers_of_seeds_are_printed_and_differences_are_of_their_means(tmp
 
 
 def test_the_claims_of_mhca_avcrn_on_its_own_numbers():
-    """What is printed agrees with every claim but (b): STOI in natural noise at -5 dB, and a tie by Table 2."""
+    """What is printed agrees with every claim but (b): STOI in natural noise at -5 dB, and a tie by Table 2; (c): PESQ
+    of AV(SE)² beside a talker at 0 dB; and a tie by Table 1 at the bottom of the order of Table 2."""
     numbers, against, cells = read_published(), [], 0
     for claim in read_claims("mhca_avcrn"):
         for rule in claim.rules:
@@ -104,9 +105,24 @@ def test_the_claims_of_mhca_avcrn_on_its_own_numbers():
             assert rule.compare == ">" and rule.margin == 0
             cells += 1
             if not all(float(one) > float(other) for one in left for other in right):
-                against.append((claim.text[:3], *rule.left[1:]))
-    assert against == [("(b)", "natural_-5dB", "stoi"), ("(b)", "natural_0dB", "pesq_raw")]
-    assert cells == 3 * 8 + 2 * 2
+                against.append((claim.text.split()[0], *rule.left[1:]))
+    assert against == [
+        ("(b)", "natural_-5dB", "stoi"), ("(b)", "natural_0dB", "pesq_raw"), ("(c)", "speech_0dB", "pesq_raw"),
+        ("Table", "natural_0dB", "pesq_raw"),
+    ]  # fmt: skip
+    assert cells == 4 * 8 + 2 * 2 + 3 * 8
+
+
+def test_the_order_of_the_ablations_is_from_none_to_full():
+    """Each part alone is the system without the other; the pairs make one chain, in the same cells for both metrics."""
+    claims = [claim for claim in read_claims("mhca_avcrn") if claim.text.startswith("Table 2")]
+    alone = {"none": "wo_2stage", "filtering": "wo_balancing", "balancing": "wo_filtering"}
+    chain = [*(f"mhca_avcrn_{alone[part]}" for part in ("none", "filtering", "balancing")), "mhca_avcrn"]
+    for claim, metric in zip(claims, ("stoi", "pesq_raw"), strict=True):
+        found = [(rule.right[0], rule.left[0]) for rule in claim.rules if rule.left[1] == "natural_0dB"]
+        assert found == list(zip(chain, chain[1:], strict=False)) and {rule.left[2] for rule in claim.rules} == {metric}
+        assert {rule.left[1] for rule in claim.rules} == {f"{kind}_{snr}dB" for kind in ("speech", "natural")
+                                                          for snr in (-5, 0)}  # fmt: skip
 
 
 def test_the_claims_of_ae_msr_hold_on_its_own_numbers():

@@ -1,5 +1,7 @@
 """Tables in markdown against golden text; RESULTS.md; publication that keeps what is not its own."""
 
+from dataclasses import replace
+
 import pytest
 
 from avsr.errors import AvsrError, UsageError
@@ -116,6 +118,26 @@ def full_run(work, **changes):
     return this
 
 
+def test_every_training_stands_with_the_number_format_it_was_computed_in(tmp_path):
+    full_run(tmp_path)
+    write_report(tmp_path, run(), formats={"best.pt": "bf16 channels_last"})
+    text = (tmp_path / "RESULTS.md").read_text()
+    table = text.split("### Where every row comes from")[1].splitlines()
+    header, row = (next(line for line in table if line.startswith(start)) for start in ("| System", "| MHCA-AVCRN"))
+    place = [cell.strip() for cell in header.split("|")].index("trained in")
+    assert row.split("|")[place].strip() == "bf16 channels_last"
+
+
+def test_tables_of_enhancement_name_head_and_reconstruction(tmp_path):
+    full_run(tmp_path)
+    systems = (CRN, replace(MHCA, head="mask"))
+    write_report(tmp_path, run(systems=systems, recon="pinv"))
+    tables = (tmp_path / "RESULTS.md").read_text().split("### ")[1:]
+    said = "Head of all systems: mask. Reconstruction of all rows (`score.recon`): pinv."
+    named = [table.split(" (synthetic)")[0].splitlines()[0] for table in tables if said in table]
+    assert named == ["Enhancement: STOI % (MHCA-AVCRN Tables 1 and 2)"]  # nothing else was scored on waveforms
+
+
 def test_the_whole_page(tmp_path):
     full_run(tmp_path)
     text = (tmp_path / "RESULTS.md").read_text()
@@ -126,7 +148,7 @@ def test_the_whole_page(tmp_path):
     assert "| 80.0 [79.0, 81.0] | 58.0 [57.0, 59.0] | +22.0 [+22.0, +22.0] | > 0 | **holds** | yes |" in text
     assert "not measured (Audio-only CRN on speech_-5dB)" in text
     assert "![WER against SNR](figures/mini-tiny/wer.png)" in text
-    assert "| MHCA-AVCRN | 1 | speech_-5dB | 3/3 | `best.pt` 0123456789ab | – | `abc1234` | `./run.sh` |" in text
+    assert "| MHCA-AVCRN | 1 | speech_-5dB | 3/3 | `best.pt` 0123456789ab | – | – | `abc1234` | `./run.sh` |" in text
     assert "| EG-seq2seq A | 1 | babble_-5dB, babble_0dB, clean | 3/3 |" in text
     energy = text.split("### Energy error %, magnitudes")[1].split("###")[0]
     assert "| TCN-AE | 60.0 | – | – | 59.5 | 46.3 | 33.1 |" in energy and "| Unprocessed | 97.0 |" in energy

@@ -14,9 +14,10 @@ from avsr.errors import UtteranceError
 from avsr.models.registry import build_model
 from avsr.models.systems import load_system
 from avsr.scoring import figures
-from avsr.scoring.results import read_csv, read_scores
-from avsr.stages import score
-from avsr.stages.score_jobs import ScoreJob, _enhanced, _transcripts, shuffled_partner
+from avsr.scoring.results import Provenance, Results, Scores, read_csv, read_scores
+from avsr.stages import score, score_jobs
+from avsr.stages.score_jobs import ScoreJob, _enhanced, _transcripts
+from avsr.stages.score_report import number_formats
 from avsr.stages.shards import read_failed
 from avsr.storage.atomic import write_json, write_text
 from avsr.storage.datadir import read_datadir
@@ -208,7 +209,42 @@ def test_with_one_clip_nobody_elses_lips_are_shown(mixed, tmp_path, capsys):
     assert {row["metric"] for row in rows} == {"stoi", "estoi", "si_sdr", "pesq_raw", "pesq_wb"}
     assert {(row["scored"], row["total"], row["note"]) for row in rows} == {("0", "1", "no other clip")}
     assert "| Audio-only CRN, shuffled video | no other clip |" in (work / "RESULTS.md").read_text()
-    assert shuffled_partner(["a", "b"]) == {"a": "b", "b": "a"}
+
+
+class Seeing(torch.nn.Module):
+    """A network that notes which pictures it is shown."""
+
+    mel_set, video_input = "mel_slaney", "crop80"
+
+    def __init__(self):
+        super().__init__()
+        self.shown = []
+
+    def estimate(self, noisy_btf, video, frames_b):
+        self.shown.append(int(video[0, 0, 0, 0]))
+        return noisy_btf
+
+
+class Pictures(dict):
+    """Of each utterance its number in every pixel."""
+
+    def read(self, utt):
+        return np.full((3, 2, 2), self[utt], np.uint8)
+
+
+@pytest.mark.parametrize("row", ["mhca_avcrn", "mhca_avcrn+shuffled"])
+def test_the_lips_of_a_row_are_its_own_or_of_another_clip_of_the_speaker(mixed, monkeypatch, row):
+    speaker_of = {utt: one.speaker for utt, one in read_datadir(mixed / "data/test").items()}
+    utts = sorted(speaker_of)
+    network, store = Seeing(), Pictures({utt: k for k, utt in enumerate(utts[1:], 1)})  # none of the first
+    monkeypatch.setattr(score_jobs, "_load", lambda job: network)
+    monkeypatch.setattr(score_jobs, "video_store", lambda *place: store)
+    rows = _enhanced(ScoreJob(row, "enhance", 0, "natural_-5dB", mixed, mixed / "best.pt", None), {})
+    assert [utt for utt in utts if "si_sdr" not in rows[utt]] == utts[:1]  # nor is it shown with another's lips
+    shown = dict(zip(utts[1:], (utts[k] for k in network.shown), strict=True))
+    assert sorted(shown.values()) == utts[1:]
+    for utt, other in shown.items():
+        assert (utt == other) == (row == "mhca_avcrn") and speaker_of[utt] == speaker_of[other]
 
 
 class OnDevice(torch.nn.Module):
@@ -332,3 +368,13 @@ def test_too_many_bad_utterances_end_the_stage_without_a_page(mixed, tmp_path, c
     assert capsys.readouterr().err.count("\n") == 1 and not (work / "RESULTS.md").exists()
     assert run(work, "--max-fail-rate=0.25") == 0
     assert (work / "RESULTS.md").exists()
+
+
+def test_the_number_format_of_a_training_is_read_from_its_checkpoint(tmp_path):
+    for name, held in (("a", {"precision": {"dtype": "bf16", "channels_last": True}}), ("b", {})):
+        checkpoint.save(tmp_path / name / "seed0/best.pt", {"system": name, **held})
+    found = {}
+    for name in ("a", "b", "gone", ""):
+        origin = Provenance("toy", "none", "cmd", "abc", name and f"{name}/seed0/best.pt")
+        found[name, "own_0dB"] = {0: Scores(("u",), {"stoi": np.ones(1)}, {}, origin)}
+    assert number_formats(tmp_path, Results(found)) == {"a/seed0/best.pt": "bf16 channels_last"}
