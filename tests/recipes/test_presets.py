@@ -21,7 +21,8 @@ PRESETS = sorted(
 )
 ABLATIONS = ["mhca_avcrn_wo_2stage", "mhca_avcrn_wo_balancing", "mhca_avcrn_wo_filtering"]
 # Tables 1 and 2 of MHCA-AVCRN, its Table 3 and the option of the block that was found to matter
-TABLES = {"audio_only_crn", "vse", "av_se2", "mhca_avcrn", *ABLATIONS, "mhca_avcrn_gate_concat", "dl_avse", "ova", "l2l"}
+TABLES = {"audio_only_crn", "vse", "av_se2", "av_se2_late", "mhca_avcrn", *ABLATIONS, "mhca_avcrn_gate_concat"}
+TABLES |= {"dl_avse", "ova", "l2l"}
 OTHERS = {"prepare": PrepareConf, "crop": CropConf, "extract": ExtractConf, "mix": MixConf, "pretrain": PretrainConf}
 
 
@@ -54,13 +55,29 @@ def test_every_preset_resolves_to_trainings(recipe, preset):
         assert parts <= listed
     assert {*seed_counts(trained)} == listed | parts
     score = section(recipe, preset, "score", ScoreConf)
-    assert {*score.differences} <= listed and [read_claims(name) for name in score.claims] is not None
+    assert {*score.differences} <= listed and all(read_claims(name) for name in score.claims)
     assert read_rules(CHECKS / f"{score.checks}.yaml")
 
 
-@pytest.mark.parametrize("recipe, preset", [("grid", name) for name in ("quick", "small", "base", "gt")])
-def test_every_preset_for_the_tables_has_every_row(recipe, preset):
+@pytest.mark.parametrize(
+    "recipe, preset",
+    [*(("grid", name) for name in ("quick", "small", "base", "gt")), ("tcd_timit", "base"), ("tcd_timit", "mini")],
+)
+def test_every_preset_for_the_tables_has_every_row_and_judges_the_claims(recipe, preset):
     assert {*section(recipe, preset, "enhance").systems} >= TABLES
+    assert section(recipe, preset, "score", ScoreConf).claims == ("mhca_avcrn",)
+
+
+@pytest.mark.parametrize("preset", ["base", "mini"])
+def test_tcd_timit_is_asked_of_its_own_rows_and_not_for_words(preset):
+    conf = section("tcd_timit", preset, "score", ScoreConf)
+    rows = {name for one in sections("tcd_timit", preset).values() for name in one.systems}
+    rows |= {"unprocessed", *(f"{name}+shuffled" for name in conf.shuffled)}
+    rules = read_rules(CHECKS / f"{conf.checks}.yaml")
+    asked = {side[0] for rule in rules for side in (rule.left, rule.right) if isinstance(side, tuple)}
+    assert conf.checks == "tcd_timit" and asked <= rows
+    assert not [rule.text for rule in rules if "WER" in rule.text]
+    assert {name for name in rows if name.startswith("tm_")}  # both recognisers of the paper have a row
 
 
 def test_grid_s_rows_stand_in_one_place_but_where_some_are_left_out():
