@@ -44,7 +44,8 @@ def test_phone_errors_are_called_so_and_stand_beside_no_printed_word_errors(work
     text = (work / "RESULTS.md").read_text()
     table = text.split("### Recognition: phone error rate %, babble (synthetic)")[1].split("###")[0]
     assert "EG-seq2seq AV" in table and "paper:" not in table
-    assert not [line for line in text.splitlines() if "WER" in line or "CER" in line or "word accuracy" in line]
+    named = [line for line in text.splitlines() if line.startswith(("#", "![", "| condition", "| word", "| System"))]
+    assert named and not [line for line in named if "WER" in line or "CER" in line or "word" in line]
     assert "paper:" in text.split("### Enhancement: STOI %")[1].split("###")[0]  # of the same thing
 
 
