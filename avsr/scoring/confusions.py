@@ -59,10 +59,13 @@ def best_reader(results: Results, rows: Sequence[System]) -> System | None:
     return max(scored, key=lambda pair: pair[0])[1] if scored else None
 
 
-def word_tables(exp: Path, results: Results, rows: Sequence[System], mark: str = "") -> list[Table]:
+def word_tables(
+    exp: Path, results: Results, rows: Sequence[System], mark: str = "", phones: bool = False
+) -> list[Table]:
     """Most confused pairs, and the easiest and hardest words, of the best lip reader; clips of all its seeds together.
 
-    No table where there is no lip reader, or nothing is beside its scores: older ones have no words.
+    No table where there is no lip reader, or nothing is beside its scores: older ones have no words. `phones`: the
+    classes are phones.
     """
     best = best_reader(results, rows)
     paths = [] if best is None else [Path(exp) / best.id / f"seed{seed}" / "words" / FILE
@@ -76,10 +79,10 @@ def word_tables(exp: Path, results: Results, rows: Sequence[System], mark: str =
     words = [[word, f"{100 * right / clips:.1f}", f"{right} of {clips}"] for word, right, clips in shown]
     left_out = "" if len(shown) == len(ranked) else f" Between the {EXTREMES} at either end lie " \
                                                     f"{len(ranked) - len(shown)} more."
-    whose = f"Of {best.name}, the best lip reader"
+    whose, unit = f"Of {best.name}, the best lip reader", "phone" if phones else "word"
     return [
-        Table(f"Lip reading: most confused pairs{mark}", ["word", "taken for", "clips"], confused,
-              [f"{whose}: the {len(confused)} pairs with the largest share of the word's clips."], words=True),
-        Table(f"Lip reading: easiest and hardest words{mark}", ["word", "accuracy %", "clips"], words,
+        Table(f"Lip reading: most confused pairs{mark}", [unit, "taken for", "clips"], confused,
+              [f"{whose}: the {len(confused)} pairs with the largest share of the {unit}'s clips."], words=True),
+        Table(f"Lip reading: easiest and hardest {unit}s{mark}", [unit, "accuracy %", "clips"], words,
               [f"{whose}; chance is {100 / len(ranked):.1f} %.{left_out}"]),
     ]

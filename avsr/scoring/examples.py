@@ -18,12 +18,14 @@ def choose(utts: Iterable[str], count: int = len(CONDITIONS)) -> list[str]:
     return sorted(utts, key=lambda utt: (unit(utt, "example"), utt))[:count]
 
 
-def example_table(exp: Path, results: Results, rows: Sequence[System], mark: str = "") -> Table | None:
+def example_table(
+    exp: Path, results: Results, rows: Sequence[System], mark: str = "", phones: bool = False
+) -> Table | None:
     """Transcripts, energy error and WER of one utterance in each of four conditions, of the lowest seed of each system.
 
     Utterances are chosen among those that any recogniser has scored in all conditions that were scored. The energy
     error is that of the sound which reaches the recogniser: the mixture's, or its enhancer's estimate. A row that sees
-    no sound is the same in every condition. None where no recogniser was scored.
+    no sound is the same in every condition. None where no recogniser was scored. `phones`: transcripts are phones.
     """
     rows = by_inputs(row for row in rows if row.kind in ("recognise", "joint"))
     measured = {name: [one for row in rows if (one := _scores(results, row.id, name))] for name in CONDITIONS}
@@ -42,7 +44,7 @@ def example_table(exp: Path, results: Results, rows: Sequence[System], mark: str
     if any(name in heard and "energy_stft" in one.columns for (name, _), found in results.scores.items()
            for one in found.values()):  # fmt: skip
         note += " Behind an enhancer of 321 bins it is left out: errors of 80 bands are not to be compared with it."
-    header = ["condition", "system", "transcript", "energy error %", "WER %"]
+    header = ["condition", "system", "transcript", "energy error %", f"{'phone error rate' if phones else 'WER'} %"]
     return Table(f"Examples (AE-MSR Table 5){mark}", header, lines, [note], words=True) if lines else None
 
 

@@ -49,6 +49,14 @@ HELDOUT_NOTE = ("Windows of 2 to 6 s of videos of pretrain that no training has 
                 "clips, more than the test set holds.")
 BINS_NOTE = "Over the STFT's 321 bins, not to be compared with errors over mel bands; `noisy`: of the mixture as it is."
 MASK_NOTE = "The best mask, min(clean / noisy, 1) in every cell, has the least error that a mask of 0 to 1 can have."
+PHONES_NOTE = ("Recognisers write phones here, and phones are counted; the papers' word error rates are not to be "
+               "compared with these, and do not stand beside.")
+# Metric -> title, by whether transcripts are phones. Of these the characters that spell them are nobody's measure.
+RECOGNITION = {
+    False: {"wer": "WER %, babble (AE-MSR Tables 2 and 3)", "cer": "CER %, babble",
+            "wer_greedy": "WER %, greedy search, babble"},
+    True: {"wer": "phone error rate %, babble", "wer_greedy": "phone error rate %, greedy search, babble"},
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,7 @@ class Run:
     recon: str = "gain"  # from magnitudes to waveforms, for all rows
     references: tuple[str, ...] = ()  # systems that the others are compared with, in tables of differences
     notes: tuple[str, ...] = ()  # paragraphs under the section's title, such as how babble was made
+    phones: bool = False  # transcripts are phones: what the papers print of words does not stand beside
 
     def __post_init__(self) -> None:
         for name in (self.recipe, self.protocol, self.preset):
@@ -159,8 +168,8 @@ def section(
 def tables_beside(exp: Path, run: Run, results: Results) -> list[Table]:
     """Tables of what lies beside the scores: words of the best lip reader, transcripts of recognisers."""
     rows = order(results, run.systems)
-    examples = example_table(exp, results, rows, run.mark)
-    return [*word_tables(exp, results, rows, run.mark), *([examples] if examples else [])]
+    examples = example_table(exp, results, rows, run.mark, run.phones)
+    return [*word_tables(exp, results, rows, run.mark, run.phones), *([examples] if examples else [])]
 
 
 def _where_from(published: PublishedNumbers) -> str:
@@ -200,6 +209,7 @@ def score_tables(run: Run, results: Results, rows: Sequence[System], published: 
         return row.kind in ("recognise", "joint") and not _variant(row)
 
     paper_kinds = ("speech", "natural")
+    paper, unit = (None, f" {PHONES_NOTE}") if run.phones else (published, "")
     tables = []
     for metric in ("stoi", "pesq_raw"):
         title = {"stoi": "Enhancement: STOI % (MHCA-AVCRN Tables 1 and 2)",
@@ -212,10 +222,9 @@ def score_tables(run: Run, results: Results, rows: Sequence[System], published: 
         columns = noise_columns((*paper_kinds, "own"), SNRS_ENHANCEMENT, [metric])
         tables.append(make(f"Enhancement: {title}", columns, enhances))
     tables.append(seam_table(run.mark, results, rows))
-    for metric, title in (("wer", "WER %, babble (AE-MSR Tables 2 and 3)"), ("cer", "CER %, babble"),
-                          ("wer_greedy", "WER %, greedy search, babble")):
+    for metric, title in RECOGNITION[run.phones].items():
         tables.append(make(f"Recognition: {title}", babble_columns(SNRS_RECOGNITION, metric, True), recognises,
-                           "A row that sees no sound (V) has one value; it stands under `clean`."))
+                           f"A row that sees no sound (V) has one value; it stands under `clean`.{unit}", paper))
     for title, columns, note in _energy_columns(results):
         expected = cleans_bins if note is BINS_NOTE else cleans
         tables.append(make(f"Energy error %, {title}", columns, expected, note))
@@ -223,7 +232,8 @@ def score_tables(run: Run, results: Results, rows: Sequence[System], published: 
         if {column.test_set for column in held_out} & {test_set for _, test_set in results.scores}:
             tables.append(make(f"Energy error %, {title}, held-out windows", held_out, expected, HELDOUT_NOTE))
     words = [Column("top 1", "words", "top1"), Column("top 5", "words", "top5")]
-    tables.append(make("Lip reading: word accuracy %", words, lambda row: row.kind == "lipread"))
+    counted = "phone" if run.phones else "word"
+    tables.append(make(f"Lip reading: {counted} accuracy %", words, lambda row: row.kind == "lipread", paper=paper))
     return [table for table in tables if table is not None]
 
 

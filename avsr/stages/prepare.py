@@ -55,19 +55,21 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
         if not splits[name]:
             stage.check_failed(args.out, len(failed), total + len(failed))
             raise AvsrError(f"{args.corpus_dir}: no utterance is left for {name}; see the limits in section prepare")
-    skipped = total if _tables(args, splits) else 0
+    skipped = total if _tables(args, splits, conf.text if args.corpus == "tcd_timit" else "words") else 0
     _say(args, {name: utts for name, utts in splits.items() if utts})
     log.info("%s: %s", args.out, Counts(total - skipped, len(failed), skipped))
     stage.check_failed(args.out, len(failed), total + len(failed))
 
 
-def _tables(args: argparse.Namespace, splits: dict[str, list[Utterance]]) -> bool:
-    """Writes the tables and splits.json; whether all was done before."""
+def _tables(args: argparse.Namespace, splits: dict[str, list[Utterance]], text: str) -> bool:
+    """Writes the tables and splits.json, which says where transcripts (`text`) are phones; whether all was done before.
+    """
     marker = args.out / "splits.json.done"
     parts = [name for name in (*SPLITS, HELDOUT) if splits.get(name)]
     key = [args.protocol, args.seed, {name: [_row(u) for u in splits[name]] for name in parts}]
     others = splits.get(OTHERS, [])
     key += [[_row(u) for u in others]] if others else []
+    key += [text] if text == "phones" else []
     key = json.loads(json.dumps(key, default=str))
     if is_done(marker, key):
         log.info("%s: done before", args.out)
@@ -81,9 +83,10 @@ def _tables(args: argparse.Namespace, splits: dict[str, list[Utterance]]) -> boo
     for name in made:
         write_datadir(args.out / name, splits[name])
     lists = {name: sorted(utt.id for utt in splits[name]) for name in parts}
+    said = {"text": text} if text == "phones" else {}  # else words, of every corpus
     made_up = any(is_generated(folder) for folder in (args.corpus_dir, args.tcd_timit_dir) if folder)
     head = {"protocol": args.protocol, "seed": args.seed, "synthetic": made_up}
-    write_json(args.out / "splits.json", {**head, **lists})
+    write_json(args.out / "splits.json", {**head, **said, **lists})
     mark(marker, key, [args.out / "splits.json", *(path for name in made for path in table_files(args.out / name))])
     return False
 

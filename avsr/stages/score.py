@@ -99,7 +99,8 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
         return
     rows = tuple(table_rows(systems))
     about = (_recipe(args), _protocol(args), _preset(args), _synthetic(args))
-    run = Run(*about, rows, claims=claims, recon=conf.recon, references=conf.differences)
+    phones = corpus_of(args.work_dir).get("text") == "phones"
+    run = Run(*about, rows, claims=claims, recon=conf.recon, references=conf.differences, phones=phones)
     write_all(args, conf, run)
 
 

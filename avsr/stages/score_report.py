@@ -139,8 +139,9 @@ def _curves(args: argparse.Namespace, run: Run, results: Results, folder: Path) 
     curves, levels = wer_curves(results, {row.id: row.name for row in rows})
     if curves:
         looks = {row.name: (row.inputs, row.name.replace(f" {row.inputs}", "", 1)) for row in rows}
-        figures.save(figures.error_against_snr(curves, levels=levels, looks=looks), folder / "wer.png")
-        drawn.append(("wer.png", "WER against SNR, babble"))
+        rate = "Phone error rate" if run.phones else "WER"
+        figures.save(figures.error_against_snr(curves, f"{rate} %", levels, looks), folder / "wer.png")
+        drawn.append(("wer.png", f"{rate} against SNR, babble"))
     for kind, label in (("lipread", "accuracy"), ("enhance", "loss"), ("recognise", "loss"), ("joint", "loss")):
         logs = dict(_logs(args, run, kind))
         if logs:

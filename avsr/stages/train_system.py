@@ -3,7 +3,7 @@
 import argparse
 import hashlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -60,6 +60,7 @@ class TrainStageConf:
     systems: tuple[str, ...] = ()  # ids of conf/systems/
     preset: str = "base"  # base is the paper's size; small and tiny are narrower
     seeds: int = 1  # how many: --seed, --seed + 1, ...
+    seeds_of: dict[str, int] = field(default_factory=dict)  # the same for systems by id; parts of a system have as many
     train: dict[str, dict[str, Any]] = field(default_factory=dict)  # overrides of conf/training/: protocol, then system
     noise: dict[str, dict[str, Any]] = field(default_factory=dict)  # overrides of NOISE: protocol, then system
     # Systems of the recipe's own, by id: what a YAML of conf/systems/ would say, such as {extends: mhca_avcrn, ...}
@@ -69,9 +70,17 @@ class TrainStageConf:
     units: Units = "characters"  # what recognisers write; unigram, bpe: pieces of words, trained on the training text
     pieces: int = 500  # how many of them in all, the characters and four special ones counted
 
+    def __post_init__(self):
+        if min([self.seeds, *self.seeds_of.values()]) < 1:
+            raise ValueError("seeds and seeds_of count trainings, from 1 on")
+
     def load(self, name: str) -> System:
         """The system or variant of this id in the stage's preset."""
         return load_system(name, self.preset, (), self.variants)
+
+    def seeds_for(self, name: str) -> int:
+        """How many trainings of a system this section asks for."""
+        return self.seeds_of.get(name, self.seeds)
 
 
 def train_stage(name: str, kind: str, doc: str, argv: Sequence[str] | None) -> int:
@@ -82,25 +91,31 @@ def train_stage(name: str, kind: str, doc: str, argv: Sequence[str] | None) -> i
 
     def body(args: argparse.Namespace, stage: common.Stage) -> None:
         conf = stage.conf(TrainStageConf)
-        for started in conf.start_from:
-            conf.load(started)  # a name that is none is refused, not passed over
+        for named in (*conf.start_from, *conf.seeds_of):
+            conf.load(named)  # a name that is none is refused, not passed over
+        for named in conf.seeds_of:
+            _check_name("seeds_of", named, kind, conf.variants)
         systems = selected(conf, wanted(args) if args.systems else conf.systems, kind)
         if not systems:
             log.info("%s: this recipe has no system of this stage%s", name, " in --systems" if args.systems else "")
         if systems and kind != "enhance":
             say_transcripts(args.work_dir)
         known = {system.id for system in systems}
+        counts = seed_counts(stage_sections(args), known)
         for starting in (False, True):  # first those that others start from
             wave = [system for system in systems if bool(known & {*conf.start_from.get(system.id, ())}) == starting]
-            train_wave(wave, conf, args)
+            train_wave(wave, conf, args, counts)
 
     return common.run(parser, body, list(argv) if argv is not None else None)
 
 
-def train_wave(systems: list[System], conf: TrainStageConf, args: argparse.Namespace) -> None:
-    """Trains systems that do not wait for each other, all seeds, --nj side by side."""
+def train_wave(
+    systems: list[System], conf: TrainStageConf, args: argparse.Namespace, counts: Mapping[str, int]
+) -> None:
+    """Trains systems that do not wait for each other, all seeds (`counts`: how many, by id), --nj side by side."""
     number, count = args.shard
-    runs = [(system, seed) for seed in range(args.seed, args.seed + conf.seeds) for system in systems]
+    most = max((counts[system.id] for system in systems), default=0)
+    runs = [(system, args.seed + k) for k in range(most) for system in systems if k < counts[system.id]]
     todo = []
     for system, seed in runs[number - 1 :: count]:
         try:
@@ -304,11 +319,39 @@ def selected(conf: TrainStageConf, names: Sequence[str], kind: str) -> list[Syst
     return [system for system in map(conf.load, names) if system.kind == kind]
 
 
+def stage_sections(args: argparse.Namespace) -> dict[str, TrainStageConf]:
+    """The sections of stages 6 to 8, by kind of system."""
+    return {name: config.load_section(TrainStageConf, args.config, name, args.sets) for name in STAGES}
+
+
+def load_with_parts(name: str, sections: Mapping[str, TrainStageConf]) -> tuple[System, list[str]]:
+    """A system, and the ids of what it is made from: enhancer and recogniser, or those that it starts from."""
+    variants = {other: said for section in sections.values() for other, said in section.variants.items()}
+    starts = {other: parts for section in sections.values() for other, parts in section.start_from.items()}
+    system = load_system(name, "tiny", (), variants)
+    return system, [part for part in (system.enhancer, *starts.get(name, [system.recogniser])) if part]
+
+
+def seed_counts(sections: Mapping[str, TrainStageConf], more: Iterable[str] = ()) -> dict[str, int]:
+    """How many trainings each system of the recipe, and of `more`, has, by id: as many as its section asks for, and no
+    fewer than any system that is made from it, whose every seed takes the part of that seed."""
+    counts: dict[str, int] = {}
+    left = [(name, 1) for section in sections.values() for name in section.systems] + [(name, 1) for name in more]
+    while left:
+        name, least = left.pop()
+        system, parts = load_with_parts(name, sections)
+        if system.kind not in sections:  # a word classifier: stage 5 trains it
+            continue
+        count = max(least, sections[system.kind].seeds_for(name), counts.get(name, 0))
+        if count != counts.get(name):
+            counts[name] = count
+            left += [(part, count) for part in parts]
+    return counts
+
+
 def wanted(args: argparse.Namespace) -> list[str]:
     """The systems of --systems and all that they are made from: enhancer, recogniser, those that they start from."""
-    sections = [config.load_section(TrainStageConf, args.config, name, args.sets) for name in STAGES]
-    starts = {system: others for section in sections for system, others in section.start_from.items()}
-    variants = {name: said for section in sections for name, said in section.variants.items()}
+    sections = stage_sections(args)
     named = args.systems.replace(",", " ").split()
     found, left = [], named[::-1]
     while left:
@@ -316,9 +359,7 @@ def wanted(args: argparse.Namespace) -> list[str]:
         if name in found:
             continue
         found.append(name)
-        system = load_system(name, "tiny", (), variants)
-        parts = [system.enhancer, *starts.get(name, [system.recogniser])]
-        left += [part for part in parts[::-1] if part]
+        left += load_with_parts(name, sections)[1][::-1]
     more = [name for name in found if name not in named]
     if more:
         log.info("--systems %s: made from %s, which are trained too", " ".join(named), " ".join(more))

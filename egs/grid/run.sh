@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The GRID recipe: real recordings (Zenodo 3625687), from the video files to a scored table.
-# usage: ./run.sh --recipe grid --corpus-dir GRID --noise-dir NOISE [--name value ...]
+# usage: ./run.sh --recipe grid --protocol s1 --corpus-dir GRID --noise-dir NOISE [--name value ...]
+# all speakers: --protocol G --preset small --device cuda in the place of --protocol s1
 
 stage=1         # first stage to run, 1 to 9
 stop_stage=9    # last stage to run
@@ -12,7 +13,7 @@ work_dir=       # data/, dump/, exp/, RESULTS.md go here; not given: the recipe'
 nj=$(env -u OMP_NUM_THREADS nproc) # processes side by side
 seed=0          # of every random choice
 device=cpu      # cpu or cuda
-preset=quick    # conf/<preset>.yaml: quick (an hour for one speaker, as s1), small (with a GPU), smoke (for tests)
+preset=quick    # conf/<preset>.yaml: quick, study, heads (one speaker, CPU), small, base, gt (all, GPU), smoke (for tests)
 protocol=G      # how the corpus is split: G (all speakers), GT (and TCD-TIMIT's), s1 (or any sN: one speaker), mini
 systems=        # only these systems, as "ae_tcn eg_av"; all of the preset where not given
 frontend=       # lip reading front-end of another recipe, taken instead of stage 5's training

@@ -1,5 +1,8 @@
 """TCD-TIMIT: which clips are in which split, what they say, mended label faults, and what is refused."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from avsr.check import main as check
@@ -7,8 +10,11 @@ from avsr.corpora import tcd_timit
 from avsr.corpora.htk_labels import read_phones
 from avsr.corpora.timit_text import words_of
 from avsr.errors import AvsrError, UtteranceError
-from avsr.stages import prepare
+from avsr.stages import prepare, train_system
 from avsr.stages.shards import read_failed
+from avsr.stages.units import work_units
+from avsr.storage.arrays import finish_store
+from avsr.storage.atomic import write_text
 from avsr.storage.datadir import read_datadir
 from tests.corpora.tcd_layout import FRAMES, LABELS, SENTENCES, make_tcd_timit, master, put_clip
 from tests.stages.tiny import one_line
@@ -86,6 +92,44 @@ def test_words_are_those_of_a_text_beside_the_clip_or_of_the_prompts(corpus, tmp
     assert test["13F-sa1"].text == "SHE HAD YOUR DARK BLUE SUIT" and test["13F-sa1"].words == ()
     assert test["13F-sa2"].text == "DON'T ASK ME TWICE" and test["21M-sa2"].text == "DON'T ASK ME"
     assert words_of("“Well--now,” he said; it’s 5.") == "WELL NOW HE SAID IT'S 5"
+
+
+def test_stage_1_says_whether_phones_or_words_are_read(corpus, tmp_path):
+    """Stage 9 asks splits.json; another choice makes the tables anew."""
+    said = []
+    for text in ("phones", "words", "phones"):
+        assert run(corpus, tmp_path / "data", f"--set=prepare.text={text}") == 0
+        splits = json.loads((tmp_path / "data/splits.json").read_text())
+        first = next(iter(tables(tmp_path / "data")["test"].values())).text
+        said.append((splits.get("text", "words"), first))
+    assert said == [("phones", "SH IY HH"), ("words", "SHE HAD YOUR DARK BLUE SUIT"), ("phones", "SH IY HH")]
+
+
+def test_recognisers_of_words_start_with_whole_sentences(corpus, tmp_path, monkeypatch):
+    """Stage 7 of the preset words behind its stage 1; the stores between are empty, and nothing is trained."""
+    conf, trained = Path(__file__).parents[2] / "egs/tcd_timit/conf", []
+    config = [f"--config={conf}/recipe.yaml", f"--config={conf}/words.yaml"]
+    assert run(corpus, tmp_path / "data", *config) == 0
+    groups = {"groups": {"by": "speaker", "group": {}}, "tracks": []}
+    for split in ("train", "valid"):
+        finish_store(tmp_path / "dump/audio" / split / "wave", "hdf5", {}, {})
+        finish_store(tmp_path / "dump/video_feats" / split, "hdf5", {}, {})
+        finish_store(tmp_path / "dump/babble" / split, "hdf5", {}, groups)
+    finish_store(tmp_path / "dump/noise", "hdf5", {}, {})
+    write_text(tmp_path / "data/noise_splits.json", "{}")
+    for name in ("clean", "babble"):
+        write_text(tmp_path / f"data/valid_noisy/{name}.jsonl", "")
+    monkeypatch.setattr(train_system, "train_many", lambda jobs, nj: trained.extend(jobs))
+    monkeypatch.setattr(train_system, "NoiseSources", lambda *args: None)
+    assert train_system.train_stage("recognise", "recognise", "", [f"--work-dir={tmp_path}", *config]) == 0
+    assert len(trained) == 6 and {job.args["described"]["id"][:3] for job in trained} == {"tm_", "eg_"}
+    for job in trained:
+        phases = job.args["train"]["phases"]
+        assert [(one["name"], one["options"]["words"]) for one in phases] == [("sentences", None), ("noisy", None)]
+    units, texts = work_units(tmp_path, "characters", 0), tables(tmp_path / "data")["train"]
+    sentences = {utt.text for utt in texts.values()}
+    assert sentences == {"SHE HAD YOUR DARK BLUE SUIT", "DON'T ASK ME", "OFTEN HE READS"}
+    assert {units.clean(text)[0] for text in sentences} == sentences  # nothing of them is lost
 
 
 def test_a_clip_without_words_is_dropped(corpus, tmp_path):

@@ -40,11 +40,21 @@ def test_what_stage_9_writes_is_called_synthetic(work):
     assert all("synthetic" in line for line in text.splitlines() if line.startswith("#"))
 
 
+def test_phone_errors_are_called_so_and_stand_beside_no_printed_word_errors(work):
+    text = (work / "RESULTS.md").read_text()
+    table = text.split("### Recognition: phone error rate %, babble (synthetic)")[1].split("###")[0]
+    assert "EG-seq2seq AV" in table and "paper:" not in table
+    named = [line for line in text.splitlines() if line.startswith(("#", "![", "| condition", "| word", "| System"))]
+    assert named and not [line for line in named if "WER" in line or "CER" in line or "word" in line]
+    assert "paper:" in text.split("### Enhancement: STOI %")[1].split("###")[0]  # of the same thing
+
+
 def test_speakers_are_unseen_and_phones_are_what_is_said(work):
     splits = json.loads((work / "data/splits.json").read_text())
     speakers = {name: {utt.split("-")[0] for utt in splits[name]} for name in ("train", "valid", "test")}
     assert splits["protocol"] == "all" and speakers["test"] <= {*TEST}
     assert not speakers["train"] & (speakers["valid"] | speakers["test"])
+    assert splits["text"] == "phones"
     said = {phone for line in (work / "data/train/text").read_text().splitlines() for phone in line.split()[1:]}
     assert {"AH", "T", "IY"} <= said and "SIL" not in said
 

@@ -308,3 +308,22 @@ def test_claims_are_printed_where_they_are_asked_for(tmp_path):
     text = "Energy errors: TCN-AE below 1DRN-AE, both below the noisy mixture"
     assert f"| {text} | **holds** where measured | 1 of 1;" in claims
     assert "| On clean speech AV has a lower WER than A | not measured |" in claims
+
+
+@pytest.mark.parametrize("phones", [False, True])
+def test_recognisers_of_phones_stand_beside_no_printed_word_errors(tmp_path, phones):
+    put(tmp_path, "eg_a", "clean", {"u1": {"word_errors": 1, "words": 4, "char_errors": 1, "chars": 9}})
+    put(tmp_path, "p3d50", "words", {"u1": {"top1": 1.0}, "u2": {"top1": 0.0}})
+    write_report(tmp_path, run(systems=(EG_A, System("p3d50", "C3D-P3D50", "lipread")), phones=phones))
+    text = (tmp_path / "RESULTS.md").read_text()
+    recognition = text.split("### Recognition: ")[1].split("###")[0]
+    lips = text.split("### Lip reading: ")[1].split("###")[0]
+    if phones:
+        assert recognition.startswith("phone error rate %, babble (synthetic)") and "write phones here" in recognition
+        assert "paper:" not in recognition + lips and lips.startswith("phone accuracy %")
+        assert "CER" not in text and "WER" not in text
+    else:
+        assert recognition.startswith("WER %, babble (AE-MSR Tables 2 and 3) (synthetic)") and "phone" not in text
+        assert "paper: clean" in recognition and "paper: top 1" in lips and lips.startswith("word accuracy %")
+        assert "### Recognition: CER %, babble" in text
+    assert "| EG-seq2seq A | 25.0 " in recognition

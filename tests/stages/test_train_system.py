@@ -237,6 +237,43 @@ def test_parts_train_every_system_and_seed_once(stage_6):
     assert sorted(sum(parts, [])) == sorted(every) and all(parts)
 
 
+def test_named_systems_have_seeds_of_their_own(stage_6):
+    code, every = stage_6("--set=enhance.seeds=1", "--set=enhance.seeds_of={mhca_avcrn: 3, audio_only_crn: 2}")
+    assert code == 0
+    assert every == [
+        *("audio_only_crn seed 0", "ae_tcn seed 0", "mhca_avcrn seed 0"),
+        *("audio_only_crn seed 1", "mhca_avcrn seed 1", "mhca_avcrn seed 2"),
+    ]
+
+
+def test_a_part_has_as_many_seeds_as_the_system_made_from_it(stage_6):
+    joint = "--set=joint={preset: tiny, systems: [eg_va_tcn], seeds_of: {eg_va_tcn: 3}}"
+    code, every = stage_6("--set=enhance.seeds=1", joint)
+    assert code == 0 and [name for name in every if name.startswith("ae_tcn")] == [f"ae_tcn seed {k}" for k in range(3)]
+    sections = {
+        "enhance": TrainStageConf(systems=("ae_tcn", "vse")),
+        "recognise": TrainStageConf(systems=("eg_av",), start_from={"eg_av": ("eg_a", "eg_v")}, seeds_of={"eg_av": 2}),
+        "joint": TrainStageConf(systems=("eg_va_tcn", "p3d50"), seeds=3),
+    }
+    assert train_system.seed_counts(sections, ["tm_a"]) == {
+        **{"ae_tcn": 3, "vse": 1, "eg_av": 2, "eg_a": 3, "eg_v": 2, "eg_va_tcn": 3, "tm_a": 1}
+    }
+
+
+@pytest.mark.parametrize(
+    "said, why",
+    [
+        ("seeds_of={mhca_avcrm: 3}", "no system 'mhca_avcrm'; near names: mhca_avcrn"),
+        ("seeds_of={eg_a: 3}", "seeds_of: eg_a is trained by stage 7 (recognise)"),
+        ("seeds_of={mhca_avcrn: 0}", "seeds and seeds_of count trainings, from 1 on"),
+        ("seeds_of={mhca_avcrn: two}", "must be a whole number, not 'two'"),
+    ],
+)
+def test_seeds_that_cannot_be_are_refused(stage_6, capsys, said, why):
+    assert stage_6(f"--set=enhance.{said}") == (2, [])
+    assert why in capsys.readouterr().err
+
+
 def test_vse_as_published_is_mixed_at_0_db():
     assert train_system.noise_conf(load_system("vse_faithful"), TrainStageConf()).snr == (0.0, 0.0)
     assert train_system.noise_conf(load_system("vse"), TrainStageConf()).snr == (-10.0, 10.0)
