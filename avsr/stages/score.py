@@ -54,7 +54,7 @@ class ScoreConf:
     oracle: bool = True  # the true mel magnitudes, reconstructed: what `recon` loses; and the best mask of 0 to 1
     claims: tuple[str, ...] = ()  # of a paper, in a table of their own: names of conf/claims/, such as ae_msr
     differences: tuple[str, ...] = ()  # enhancement systems above which the gain of all others has tables of its own
-    checks: str = "mini"  # what is asked of the results: conf/checks/<name>.yaml
+    checks: str | None = "mini"  # what is asked of the results: conf/checks/<name>.yaml; null: nothing
     # Of the spectrograms; null: the first test utterance. Of several each has a Figure 3, the first all other figures.
     figure_utterance: str | tuple[str, ...] | None = None
     # Dotted frames around details in Figure 3 of the first: start s, end s, lowest kHz, highest kHz

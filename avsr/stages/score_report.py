@@ -45,7 +45,7 @@ STAGES = {"lipread": 5, "enhance": 6, "recognise": 7, "joint": 8}
 def write_all(args: argparse.Namespace, conf: Any, run: Run) -> None:
     """Figures, RESULTS.md, results.csv, where they are not there yet or what they show has changed; copied into the
     recipe's folder where --publish true asks for it."""
-    rules = tuple(read_rules(CHECKS / f"{conf.checks}.yaml"))
+    rules = tuple(read_rules(CHECKS / f"{conf.checks}.yaml")) if conf.checks else ()
     run = replace(run, rules=rules, notes=tuple(notes(args.work_dir)))
     out = results_folder(args)
     results = read_current(args.work_dir, conf, run.protocol, run.preset)
