@@ -7,7 +7,7 @@ feel the padding too, less. Decision: see docs/decisions.md.
 """
 
 import csv
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -90,13 +90,19 @@ def seam_curves(exp: Path, results: Results, rows: Iterable[System]) -> tuple[st
     return CONDITIONS[0], {}
 
 
-def _alarms(results: Results, rows: Iterable[System]) -> Iterator[str]:
-    """The systems whose edges are worse by ALARM, with the condition and the ratio."""
-    for row in rows:
-        for test_set in CONDITIONS if row.kind == "enhance" else ():
-            found = results.summary(row.id, test_set, "seam_ratio")
-            if found and found.value >= ALARM:
-                yield f"{row.name} on {test_set} ({found.value:.2f})"
+def _alarms(results: Results, rows: Iterable[System]) -> str:
+    """How many ratios of systems reach ALARM, and which is the highest."""
+    found = [
+        (summary.value, f"{row.name} on {test_set}")
+        for row in rows
+        for test_set in CONDITIONS
+        if row.kind == "enhance" and (summary := results.summary(row.id, test_set, "seam_ratio"))
+    ]
+    high = sorted(one for one in found if one[0] >= ALARM)
+    if not high:
+        return f"At {ALARM:.2f} or above: none of {len(found)} ratios of systems."
+    ratio, where = high[-1]
+    return f"At {ALARM:.2f} or above: {len(high)} of {len(found)} ratios, the highest {where} ({ratio:.2f})."
 
 
 def seam_table(mark: str, results: Results, rows: Sequence[System]) -> Table | None:
@@ -116,7 +122,7 @@ def seam_table(mark: str, results: Results, rows: Sequence[System]) -> Table | N
     table = score_table(f"{TITLE}{mark}", results, rows, columns, lambda row: False)
     old = [row.name for row in rows if row.kind == "enhance" and has(row, "stoi") and not has(row, "seam_edge")]
     if table.rows:
-        table.notes += [NOTE, f"At {ALARM:.2f} or above: {', '.join(_alarms(results, rows)) or 'no system'}."]
+        table.notes += [NOTE, _alarms(results, rows)]
     if old:
         table.notes.append(
             f"Scored before seams were measured: {', '.join(old)}; delete their scores.tsv and run stage 9 again."
