@@ -109,7 +109,7 @@ def test_a_bad_utterance_is_listed_and_too_many_end_it(made, tmp_path, capsys):
     work = tmp_path / "work"
     shutil.copytree(made[0], work)
     path = work / f"data/test_noisy/{NATURAL}.jsonl"
-    path.write_text(re.sub(r'"noise": "[^"]*"', '"noise": "gone"', path.read_text(), count=1))
+    path.write_text(re.sub(r'"utt": "[^"]*"', '"utt": "gone"', path.read_text(), count=1))
     options = [f"--work-dir={work}", "--systems=audio_only_crn"]
     assert reconstructions.main(options) == 0
     assert "reconstructions: 2 ok, 2 failed, 0 skipped" in capsys.readouterr().out

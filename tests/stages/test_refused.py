@@ -145,7 +145,7 @@ SYSTEMS = {
     "unknown preset": (f"{CRN}, preset: huge", "no preset 'huge'; there is base, small, tiny"),
     "unknown key of a training": (CRN + ", train: {avse: {bach: 1}}", "unknown key 'bach'; did you mean 'batch'"),
     "wrong type of a training": (CRN + ", train: {avse: {lr: fast}}", "avse.yaml.lr: must be a number, not 'fast'"),
-    "wrong value of a noise": (CRN + ", noise: {avse: {p_noise: 2}}", "p_noise and p_speech must lie between 0 and 1"),
+    "wrong value of a noise": (CRN + ", noise: {avse: {p_noise: 2}}", "p_noise, p_speech and p_own must lie between 0"),
 }
 
 

@@ -324,11 +324,11 @@ def test_no_stage_waits_for_torch_before_it_has_work_for_it():
 
 
 def break_rows(work, count: int) -> list[str]:
-    """The first rows of a noise list name noise that is not there; returns their utterances."""
+    """The first rows of a noise list name utterances that have no sound; returns these."""
     path = work / "data/test_noisy/natural_-5dB.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
     for row in rows[:count]:
-        row["noise"] = "gone"
+        row["utt"] = f"gone-{row['utt']}"
     write_text(path, "".join(f"{json.dumps(row)}\n" for row in rows))
     return [row["utt"] for row in rows[:count]]
 
