@@ -12,7 +12,7 @@ from avsr.errors import UsageError
 from avsr.scoring.checks import COMPARE, FAILS, HOLDS, NOT_MEASURED, Rule, Verdict, check
 from avsr.scoring.metrics import METRICS, metric
 from avsr.scoring.results import Results
-from avsr.scoring.tables import DASH, ORACLES, Table, signed
+from avsr.scoring.tables import DASH, ORACLES, Table, set_name, signed
 
 FOLDER = CONF / "claims"
 UNTRAINED = ("unprocessed", *ORACLES)
@@ -140,11 +140,7 @@ def _against(cell: Verdict) -> float:
 def _cell(cell: Verdict, names: Mapping[str, str]) -> str:
     """`TCN-EG VA - EG-seq2seq AV, babble 0 dB: -3.1 [-5.0, -1.2]`, and what is asked where that is not zero."""
     (left, left_on, name), (right, right_on, _) = cell.rule.left, cell.rule.right
-    where = _set_name(left_on) if left_on == right_on else f"{_set_name(left_on)} and {_set_name(right_on)}"
+    where = set_name(left_on) if left_on == right_on else f"{set_name(left_on)} and {set_name(right_on)}"
     gap = signed(cell.difference, metric(name).decimals)
     text = f"{names.get(left, left)} - {names.get(right, right)}, {where}: {gap}"
     return text + (f" (asked {cell.rule.compare} {cell.rule.margin:g})" if cell.rule.margin else "")
-
-
-def _set_name(test_set: str) -> str:
-    return test_set.replace("_", " ").replace("dB", " dB")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from avsr.features.mel import AVSE_SETS
 from avsr.scoring.metrics import metric
 from avsr.scoring.results import Difference, Results
-from avsr.scoring.tables import DASH, SNRS_ENHANCEMENT, System, Table, noise_columns, signed
+from avsr.scoring.tables import DASH, SNRS_ENHANCEMENT, System, Table, noise_columns, set_name, signed
 
 KINDS = ("speech", "natural", "own")
 TITLES = {"stoi": "STOI, points", "pesq_raw": "PESQ (raw)"}
@@ -56,7 +56,7 @@ def difference_tables(mark: str, results: Results, rows: Sequence[System], refer
             by_set = gains(results, rows, reference, name)
             systems = [row.id for row in rows if any(row.id in one for one in by_set.values())]
             lines = [[names[one], *(_cell(of_set.get(one), name) for of_set in by_set.values())] for one in systems]
-            header = ["System", *(test_set.replace("_", " ").replace("dB", " dB") for test_set in by_set)]
+            header = ["System", *map(set_name, by_set)]
             title = f"Enhancement: {quantity} above {names.get(reference, reference)}{mark}"
             if lines:
                 tables.append(Table(title, header, lines, [NOTE]))

@@ -90,6 +90,11 @@ def babble_columns(snrs: Sequence[int], name: str, clean: bool) -> list[Column]:
     return first + [Column(f"{snr} dB", f"babble_{snr}dB", name) for snr in snrs]
 
 
+def set_name(test_set: str) -> str:
+    """A test set as printed: `speech_-5dB` is speech -5 dB."""
+    return test_set.replace("_", " ").replace("dB", " dB")
+
+
 def number(summary: Summary | None) -> str:
     """A cell: value, spread over seeds, 95 % interval, and `(scored/total)` where something was not scored."""
     if summary is None:

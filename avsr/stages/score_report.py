@@ -19,7 +19,7 @@ from avsr.scoring.published import FOLDER as PUBLISHED
 from avsr.scoring.report import Run, figure_folder, publish, read_training_log, wer_curves, write_report
 from avsr.scoring.results import Results
 from avsr.scoring.seams import ALARM, seam_curves
-from avsr.scoring.tables import by_inputs, order
+from avsr.scoring.tables import by_inputs, order, set_name
 from avsr.stages.prepare_readers import SPLITS
 from avsr.stages.score_cost import cost_figure
 from avsr.stages.score_current import read_current
@@ -159,7 +159,7 @@ def _gains(run: Run, results: Results, folder: Path) -> list[tuple[str, str]]:
     if not by_set:
         return []
     panels = {
-        test_set.replace("_", " ").replace("dB", " dB"): [
+        set_name(test_set): [
             (names[one], gain.difference.value, gain.difference.low, gain.difference.high)
             for one, gain in of_set.items()
         ]
