@@ -155,7 +155,11 @@ def find_systems(args: argparse.Namespace) -> list[Trained]:
     for name in wanted:
         folders = _finished(exp, name)
         if not folders:
-            made_by = MADE_BY[load_system(name).kind]
+            try:
+                made_by = MADE_BY[load_system(name).kind]
+            except UsageError as error:
+                cure = f"a preset's own (variants) is made by {MADE_BY['enhance']} with that preset"
+                raise UsageError(f"{error}; {cure}") from None
             raise AvsrError(f"{exp / name}: no finished training there: {made_by} makes it; run that first")
         found += [_described(folder / "best.pt") for folder in folders]
     if not wanted and not args.checkpoint:

@@ -123,6 +123,7 @@ def test_a_bad_utterance_is_listed_and_too_many_end_it(made, tmp_path, capsys):
     ("options", "code", "message"),
     [
         (["--systems=mhca_avcrm"], 2, "no system 'mhca_avcrm'; near names: mhca_avcrn"),
+        (["--systems=mhca_direct"], 2, "a preset's own (variants) is made by stage 6 (enhance) with that preset"),
         (["--systems=vse"], 1, "exp/vse: no finished training there: stage 6 (enhance) makes it; run that first"),
         (["--sets", "speech_-5dB"], 2, f"--sets speech_-5dB: no such list of test; there is {NATURAL}"),
         (["--checkpoint", "none.pt"], 1, "none.pt: there is no such checkpoint"),
