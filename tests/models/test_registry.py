@@ -21,6 +21,7 @@ AVSE = (
     "mhca_avcrn_wo_balancing",
     "mhca_avcrn_wo_filtering",
     "mhca_avcrn_wo_2stage",
+    "mhca_avcrn_gate",
     "mhca_avcrn_gate_concat",
     "vse",
     "vse_faithful",
@@ -140,10 +141,12 @@ def test_small_and_tiny_cost_as_much_as_the_proposed_system(preset):
 
 
 def test_table(capsys):
-    assert main(["--preset", "all", "--only", "mhca_avcrn", "--only", "audio_only_crn"]) == 0
+    only = ["--only=mhca_avcrn", "--only=mhca_avcrn_gate", "--only=audio_only_crn"]
+    assert main(["--preset", "all", *only]) == 0
     out = capsys.readouterr().out
     rows = [line.split() for line in out.splitlines()]
-    assert ["mhca_avcrn", "MHCA-AVCRN", "base", "20,730,123", "2.730"] in [row[:5] for row in rows]
+    assert ["mhca_avcrn_gate", "MHCA-AVCRN", "(gate)", "base", "20,730,123", "2.730"] in [row[:6] for row in rows]
+    assert ["mhca_avcrn", "MHCA-AVCRN", "base", "21,283,659", "2.824"] in [row[:5] for row in rows]
     assert [row[3] for row in rows if row[:1] == ["audio_only_crn"]] == ["base", "small", "tiny"]
     assert [row[2] for row in rows if row[:1] == ["mhca_avcrn"]] == ["base", "small", "tiny"]
 

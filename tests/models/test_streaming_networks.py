@@ -9,7 +9,7 @@ from avsr.models.systems import load_system
 from tests.models.enhancers import shake
 
 SLICES = 4
-STREAMING = ("mhca_avcrn", "mhca_avcrn_wo_2stage", "mhca_avcrn_gate_concat", "audio_only_crn", "vse")
+STREAMING = ("mhca_avcrn", "mhca_avcrn_wo_2stage", "mhca_avcrn_gate", "mhca_avcrn_gate_concat", "audio_only_crn", "vse")
 
 
 def make(name, **options):

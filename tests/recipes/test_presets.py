@@ -20,9 +20,9 @@ PRESETS = sorted(
     (path.parent.parent.name, path.stem) for path in ROOT.glob("egs/*/conf/*.yaml") if path.stem != "recipe"
 )
 ABLATIONS = ["mhca_avcrn_wo_2stage", "mhca_avcrn_wo_balancing", "mhca_avcrn_wo_filtering"]
-# Tables 1 and 2 of MHCA-AVCRN, its Table 3 and the option of the block that was found to matter
-TABLES = {"audio_only_crn", "vse", "av_se2", "av_se2_late", "mhca_avcrn", *ABLATIONS, "mhca_avcrn_gate_concat"}
-TABLES |= {"dl_avse", "ova", "l2l"}
+# Tables 1 and 2 of MHCA-AVCRN, its Table 3 and the forms of its skip connection
+TABLES = {"audio_only_crn", "vse", "av_se2", "av_se2_late", "mhca_avcrn", *ABLATIONS}
+TABLES |= {"mhca_avcrn_gate", "mhca_avcrn_gate_concat", "dl_avse", "ova", "l2l"}
 OTHERS = {"prepare": PrepareConf, "crop": CropConf, "extract": ExtractConf, "mix": MixConf, "pretrain": PretrainConf}
 
 

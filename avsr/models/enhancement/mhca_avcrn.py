@@ -32,7 +32,8 @@ class MHCAAVCRNConf(AVSEConf, MHCAConf):
     channels: tuple[int, int, int, int, int] = (64, 64, 128, 128, 256)
     lstm: int = 640
     # Does the block's output replace the skip connection or join it? "gate" is the block figure's single output.
-    # Not the paper's, "gated_skip": the gate is put on the fused feature, which joins the decoder feature as it is.
+    # Not the paper's, "gated_skip": the gate is put on the fused feature, which joins the decoder feature as it is. It
+    # was measured to be better (docs/mhca_study.md), so conf/systems/mhca_avcrn.yaml and its ablations have it.
     mhca_skip: Literal["gate", "gate_concat", "gated_skip"] = "gate"
     mhca_levels: tuple[int, ...] = (1, 2, 3, 4, 5)  # levels that have the block; the others a plain skip connection
     # Not the paper's: with neither balancing nor filtering there is a gate all the same, by V; it attends to nothing.
