@@ -20,6 +20,7 @@ SAID = {
     "words": "longest window {:.0f} words",
     "clip": "mean clip {:.2f} s",
     "loss": "valid loss {:.5g}",
+    "seen_loss": "{:.5g} on training clips",
     "wer": "WER {:.1f} %",
     "cer": "CER {:.1f} %",
     "decoded": "{:.0f} utterances decoded",

@@ -13,11 +13,12 @@ from avsr.features.mel import filter_bank, mel
 from avsr.models.enhancement.ae import Ae, AeConf
 from avsr.noise.babble import make_groups
 from avsr.noise.lists import NoiseConf, Row, write_list
+from avsr.noise.sampler import MixSampler
 from avsr.rng import rng
 from avsr.storage.arrays import ShardWriter, finish_store
 from avsr.storage.atomic import write_json
 from avsr.storage.datadir import Utterance, write_datadir
-from avsr.training.conf import EnhanceOptions, RecogniseOptions
+from avsr.training.conf import EnhanceOptions, Phase, RecogniseOptions
 from avsr.training.tasks.batch import augment, pad_batch
 from avsr.training.tasks.enhance import EnhanceData, EnhanceExamples, EnhanceTask, video_store
 from avsr.training.tasks.recognise import RecogniseData, RecogniseExamples
@@ -191,6 +192,24 @@ def test_an_ae_that_is_no_better_than_the_noisy_sound_is_warned_of(work, monkeyp
         mean = torch.cat([clean[0], clean[1, :8]]).mean().item()
         assert loss == pytest.approx(mean if warned else 0.0, abs=1e-5)
         assert any("is not below that of the noisy sound as it is" in line for line in said) == warned
+
+
+def test_at_a_phase_s_end_the_loss_of_training_clips_is_measured_in_noise_of_its_own(work):
+    """Against a loop over single clips, whose mixtures are those of the epoch that training would come to next."""
+    data = EnhanceData(work, "mel_htk", "feats", 1, NoiseConf(snr=(0.0, 0.0), p_speech=0.0, natural=True), 0)
+    task, phase = EnhanceTask(data), Phase("train", epochs=3)
+    torch.manual_seed(0)
+    model = Ae(AeConf(hidden=16, stream=16, units=16, fc=16)).eval()
+    total = count = 0.0
+    mixer, features = MixSampler(data.noise, work, "train", data.seed), video_store(work, "train", "feats")
+    with torch.no_grad():
+        for utt, frames in FRAMES.items():
+            mels = [torch.tensor(mel(wave_n, "mel_htk"))[None, : 4 * frames] for wave_n in mixer.mixture(utt, 3)]
+            video = torch.tensor(features.read(utt))[None]
+            one, cells = model.loss(*mels, video, torch.tensor([frames]))
+            total, count = total + float(one), count + float(cells)
+        found = task.phase_end(model, phase, torch.device("cpu"))
+    assert found == {"seen_loss": pytest.approx(total / count, rel=1e-5)}
 
 
 def test_windows_of_words(work):

@@ -14,12 +14,14 @@ from avsr.rng import rng
 from avsr.storage.arrays import Store
 from avsr.storage.lip_features import features_store
 from avsr.training.conf import EnhanceOptions, phase_options
+from avsr.training.loader import to_device
 from avsr.training.task import Task
 from avsr.training.tasks.batch import augment, pad_batch
 
 log = logging.getLogger(__name__)
 
 STATISTICS_BATCHES, STATISTICS_BATCH = 25, 8  # utterances that the normalisation is measured on
+SEEN, SEEN_BATCH = 100, 4  # training clips whose loss is measured at the end of a phase
 SHIFT = 4  # pixels; decision: see docs/decisions.md
 # What a model must be better than, where it has such a method: its name, and whose loss it gives.
 BOUNDS = {"noisy_loss": "the noisy sound as it is", "audio_loss": "the audio branch alone"}
@@ -177,6 +179,16 @@ class EnhanceTask(Task):
             if result["loss"] >= bound:
                 log.warning("the loss, %.5g, is not below that of %s, %.5g", result["loss"], BOUNDS[name], bound)
         return result
+
+    def phase_end(self, model, phase, device):
+        """The loss of some training clips in noise that training did not hear, as validation measures it: how far
+        below the validation loss it lies says how much was learnt by heart."""
+        examples = self.examples(phase, phase.epochs)
+        chosen = sorted(range(len(examples)), key=lambda i: rng(self.data.seed, examples.ids[i], "seen").random())
+        chosen = sorted(chosen[:SEEN], key=lambda i: examples.lengths[i])  # of like length side by side
+        starts = range(0, len(chosen), SEEN_BATCH)
+        batches = (self.collate([examples[i] for i in chosen[start : start + SEEN_BATCH]]) for start in starts)
+        return {"seen_loss": super().validate(model, (to_device(batch, device) for batch in batches), phase)["loss"]}
 
     def prepare(self, model):
         model.fit_statistics(statistics_batches(EnhanceExamples(self.data, "train", 0), self.data.seed))
