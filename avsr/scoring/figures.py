@@ -253,6 +253,7 @@ def gains(panels: Mapping[str, Sequence[tuple[str, float, float, float]]], xlabe
         axis.errorbar(value, y, xerr=reach, fmt="o", ms=4, lw=1.2, color=COLOURS[0])
         axis.set_yticks(-np.arange(len(names)), names if axis is axes[0, 0] else [""] * len(names), fontsize=8)
         axis.set_ylim(-len(names) + 0.4, 0.6)
+        axis.locator_params(axis="x", nbins=5)  # more of them run into each other
         axis.tick_params(axis="x", labelsize=8)
         axis.set_title(title, fontsize=9)
         axis.grid(alpha=0.3)
