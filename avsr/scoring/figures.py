@@ -15,6 +15,7 @@ from avsr.errors import AvsrError
 from avsr.storage.atomic import atomic_path
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#7F7F7F")
@@ -142,9 +143,10 @@ def score_against_cost(panels: Mapping[str, Mapping[str, tuple[float, float, flo
     for axis, (title, points) in zip(axes[0], panels.items(), strict=True):
         for name, (gmac, value, low, high) in points.items():
             reach = np.nan_to_num(np.maximum([[value - low], [high - value]], 0.0))
-            style = {**_style(names.index(name)), "ls": "none"}
+            k = names.index(name)
+            style = {**_style(k), "ls": "none", "mfc": _style(k)["color"] if k < len(COLOURS) else "white"}
             axis.errorbar([gmac], [value], yerr=reach, label=name, capsize=2, ms=6, elinewidth=0.9, **style)
-        axis.set_xscale("log")
+        _log_costs(axis, [gmac for gmac, *_ in points.values()])
         axis.set_xlabel("10$^9$ multiply-adds a second")
         axis.set_title(title, fontsize=10, loc="left")
         axis.grid(alpha=0.3, which="both")
@@ -153,6 +155,18 @@ def score_against_cost(panels: Mapping[str, Mapping[str, tuple[float, float, flo
                                                                           strict=True)}
     figure.legend(handles.values(), handles.keys(), fontsize=8, frameon=False, loc="outside right upper")
     return figure
+
+
+def _log_costs(axis: "Axes", costs: Sequence[float]) -> None:
+    """A logarithmic axis whose few labels are plain numbers: powers of ten, or within one of them some between."""
+    from matplotlib.ticker import FormatStrFormatter, MaxNLocator, NullFormatter, NullLocator
+
+    axis.set_xscale("log")
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    if max(costs) < 10 * min(costs):
+        axis.xaxis.set_major_locator(MaxNLocator(5))
+        axis.xaxis.set_minor_locator(NullLocator())
+    axis.xaxis.set_major_formatter(FormatStrFormatter("%g"))
 
 
 def error_by_position(curves: Mapping[str, np.ndarray], alarm: float) -> "Figure":

@@ -105,3 +105,17 @@ def test_costs_are_on_a_logarithmic_axis_with_their_intervals():
     assert one.lines[0].get_xydata().tolist() == [[0.1, 70.0]]
     assert one.lines[2][0].get_segments()[0][:, 1].tolist() == [68.0, 73.0]
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["one", "two"]
+
+
+@pytest.mark.parametrize("factor", [1.03, 1.8])
+def test_many_systems_of_like_or_unlike_cost_can_be_told_apart(factor):
+    points = {f"system {i}": (0.05 * factor**i, 70.0 + i, 69.0 + i, 71.0 + i) for i in range(14)}
+    figure = figures.score_against_cost({"Speech": points})
+    (axis,) = figure.axes
+    figure.canvas.draw()
+    labels = [text.get_text() for which in ("major", "minor") for text in axis.get_xticklabels(which=which)]
+    shown = [float(label) for label in labels if label]
+    assert 3 <= len(shown) <= 8
+    markers = [bar.lines[0] for bar in axis.containers]
+    looks = {(one.get_color(), one.get_markerfacecolor(), one.get_marker()) for one in markers}
+    assert len(looks) == len(points)
