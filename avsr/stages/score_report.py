@@ -82,7 +82,7 @@ def made_from(args: argparse.Namespace, conf: Any, run: Run, results: Results) -
     texts = [[str(path.relative_to(runs)), path.read_text(encoding="utf-8")] for path in paths]
     printed = [path.read_text(encoding="utf-8") for path in sorted(PUBLISHED.glob("*.yaml"))]
     held = [[*key, list(by_seed)] for key, by_seed in results.scores.items()]
-    return ["results 8", args.seed, conf, run, texts, held, printed]
+    return ["results 9", args.seed, conf, run, texts, held, printed]
 
 
 def number_formats(exp: Path, results: Results) -> dict[str, str]:
