@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -72,19 +73,22 @@ class RunFolder:
 
     def refuse_other_model(self, model: dict) -> None:
         """UsageError when a finished run is of another network than `model`, a system's options: with another head its
-        scores would stand under a name that means something else. One line with the key and the cure."""
+        scores would stand under a name that means something else. An option that one of the two does not name is its
+        network's default. One line with the key and the cure."""
         if not self.config.is_file():
             return
+        models = [to_dict(one) for one in (read_yaml(self.config)["system"]["model"], model)]
         held, wanted = (
-            {key: value for key, value in _flat(to_dict(one)).items() if key.split(".")[-1] not in FITTED}
-            for one in (read_yaml(self.config)["system"]["model"], model)
+            {key: value for key, value in _flat(one).items() if key.split(".")[-1] not in FITTED} for one in models
         )
-        changed = [key for key in sorted({*held, *wanted}) if held.get(key) != wanted.get(key)]
+        for one, options in zip(models, (held, wanted), strict=True):
+            options |= {key: _default(one, key) for key in {*held, *wanted} - {*options}}
+        changed = [key for key in sorted(held) if held[key] != wanted[key]]
         if changed:
             key = changed[0]
             more = f" (also: {', '.join(changed[1:4])})" if changed[1:] else ""
             raise UsageError(
-                f"{self.best}: trained with model.{key} {held.get(key)!r}, now it is {wanted.get(key)!r}{more}; "
+                f"{self.best}: trained with model.{key} {held[key]!r}, now it is {wanted[key]!r}{more}; "
                 "score it with its preset and YAML of then, or in a row of its own (--checkpoint), or train anew"
             )
 
@@ -116,6 +120,19 @@ class RunFolder:
 
     def _begun(self) -> bool:
         return self.best.exists() or any(self.path.glob("checkpoint-*.pt"))
+
+
+def _default(model: dict, key: str) -> Any:
+    """What the network of a system's options does where they do not name `key`; None where it has no such option."""
+    from avsr.models.registry import model_class  # imports torch
+
+    part, _, name = key.rpartition(".")
+    kind = (model.get(part) or {}).get("type") if part else model["type"]  # a joint system's parts
+    for field in fields(model_class(kind).Conf) if kind and kind != "joint" else ():
+        if field.name == name:
+            made = field.default if field.default_factory is MISSING else field.default_factory()
+            return None if made is MISSING else to_dict(made)
+    return None
 
 
 def _binding(config: dict) -> dict:

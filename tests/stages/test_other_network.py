@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from avsr.config import save
+from avsr.errors import UsageError
 from avsr.features.inversion import reconstruct
 from avsr.features.mel import mel
 from avsr.models.registry import build_model
@@ -17,6 +18,7 @@ from avsr.scoring.speech import si_sdr
 from avsr.stages import score
 from avsr.stages.train_system import TrainStageConf
 from avsr.training import checkpoint
+from avsr.training.folder import RunFolder
 from tests.stages.enhanced import FAST, NATURAL, make_enhanced
 from tests.stages.tiny import one_line
 
@@ -115,6 +117,28 @@ def test_what_follows_from_the_data_is_no_other_network(copy):
     model = load_system("audio_only_crn", "tiny").model | {"video": 64, "classes": 9}
     save(config, {"system": {"id": "audio_only_crn", "model": model}, "train": {}})
     assert run(copy) == 0
+
+
+@pytest.mark.parametrize(
+    "held, now, same", [({}, "gate", True), ({}, "gated_skip", False), ({"mhca_skip": "gate"}, None, True)]
+)
+def test_an_option_that_is_not_named_is_the_default(tmp_path, held, now, same):
+    """As where a recipe's YAML begins to name what its trainings did without being told."""
+    model = {"type": "mhca_avcrn", "head": "mask"}
+    save(tmp_path / "config.yaml", {"system": {"id": "x", "model": model | held}, "train": {}})
+    wanted = model | ({"mhca_skip": now} if now else {})
+    joint = {"type": "joint", "recogniser": {"type": "eg_seq2seq"}}
+    if same:
+        RunFolder(tmp_path).refuse_other_model(wanted)
+    else:
+        with pytest.raises(UsageError, match="trained with model.mhca_skip 'gate', now it is 'gated_skip'"):
+            RunFolder(tmp_path).refuse_other_model(wanted)
+    save(tmp_path / "config.yaml", {"system": {"id": "x", "model": joint | {"enhancer": model | held}}, "train": {}})
+    if same:
+        RunFolder(tmp_path).refuse_other_model(joint | {"enhancer": wanted})
+    else:
+        with pytest.raises(UsageError, match="trained with model.enhancer.mhca_skip 'gate', now it is 'gated_skip'"):
+            RunFolder(tmp_path).refuse_other_model(joint | {"enhancer": wanted})
 
 
 def test_scores_of_another_reconstruction_are_in_no_table_with_these(copy, capsys):
