@@ -143,5 +143,5 @@ def waiting(work: Path, steps: int, batch: int) -> list[Row]:
 def read_log(path: Path) -> tuple[float, float]:
     """Seconds a step and the share of them spent waiting, from the last row of log.csv before a validation."""
     with open(path, encoding="utf-8", newline="") as file:
-        last = [row for row in csv.DictReader(file) if not row["valid"]][-1]
+        last = [row for row in csv.DictReader(file) if row["wait"] and not row["valid"]][-1]
     return float(last["seconds"]) / int(last["step"]), float(last["wait"])

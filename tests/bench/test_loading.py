@@ -61,7 +61,7 @@ def test_reading_gives_rates_and_their_ratio(work, monkeypatch):
 def test_waiting_is_what_the_training_log_says(work):
     step, share = loading.waiting(work, steps=3, batch=2)
     lines = (work / "exp/mhca_avcrn/seed0/log.csv").read_text().splitlines()
-    assert len(lines) == 1 + 3 + 1  # a row a step, one for the validation
+    assert len(lines) == 1 + 3 + 2  # a row a step, one for the validation, one for the end of the phase
     third = dict(zip(lines[0].split(","), lines[3].split(","), strict=True))
     assert third["step"] == "3"
     assert step.value == pytest.approx(1e3 * float(third["seconds"]) / 3) and step.target is None
@@ -71,5 +71,5 @@ def test_waiting_is_what_the_training_log_says(work):
 
 def test_reading_the_log(tmp_path):
     path = tmp_path / "log.csv"
-    path.write_text("step,valid,seconds,wait\n5,,2.0,0.5\n10,,8.0,0.03\n10,0.7,9.5,0.02\n")
+    path.write_text("step,valid,seconds,wait\n5,,2.0,0.5\n10,,8.0,0.03\n10,0.7,9.5,0.02\n10,,,\n")
     assert loading.read_log(path) == (0.8, 0.03)

@@ -14,7 +14,6 @@ from avsr.rng import rng
 from avsr.storage.arrays import Store
 from avsr.storage.lip_features import features_store
 from avsr.training.conf import EnhanceOptions, phase_options
-from avsr.training.loader import to_device
 from avsr.training.task import Task
 from avsr.training.tasks.batch import augment, pad_batch
 
@@ -183,6 +182,8 @@ class EnhanceTask(Task):
     def phase_end(self, model, phase, device):
         """The loss of some training clips in noise that training did not hear, as validation measures it: how far
         below the validation loss it lies says how much was learnt by heart."""
+        from avsr.training.loader import to_device  # imports torch
+
         examples = self.examples(phase, phase.epochs)
         chosen = sorted(range(len(examples)), key=lambda i: rng(self.data.seed, examples.ids[i], "seen").random())
         chosen = sorted(chosen[:SEEN], key=lambda i: examples.lengths[i])  # of like length side by side
