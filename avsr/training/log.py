@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 # A row every `log_every` steps (train_loss: mean since the row before), and one at the end of each epoch, with `valid`
 # filled (train_loss: mean of the epoch). seconds: of training so far; wait: share of it spent waiting for data.
 # At the end of a recogniser's phase another one has greedy search's wer and cer in %, on some of the validation set; at
-# that of an enhancer's, the loss of some training clips, measured as validation's (seen_loss).
+# that of an enhancer's, the loss of some training clips in fresh noise (seen_loss).
 COLUMNS = ("step", "phase", "epoch", "train_loss", "valid", "lr", "skipped", "seconds", "wait", "wer", "cer",
            "seen_loss")  # fmt: skip
 

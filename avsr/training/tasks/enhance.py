@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from avsr.training.tasks.batch import augment, pad_batch
 log = logging.getLogger(__name__)
 
 STATISTICS_BATCHES, STATISTICS_BATCH = 25, 8  # utterances that the normalisation is measured on
-SEEN, SEEN_BATCH = 100, 4  # training clips whose loss is measured at the end of a phase
+SEEN_BATCHES = 12  # of training clips, whose loss is measured at the end of a phase
 SHIFT = 4  # pixels; decision: see docs/decisions.md
 # What a model must be better than, where it has such a method: its name, and whose loss it gives.
 BOUNDS = {"noisy_loss": "the noisy sound as it is", "audio_loss": "the audio branch alone"}
@@ -180,15 +181,11 @@ class EnhanceTask(Task):
         return result
 
     def phase_end(self, model, phase, device):
-        """The loss of some training clips in noise that training did not hear, as validation measures it: how far
-        below the validation loss it lies says how much was learnt by heart."""
+        """The loss of some training clips in noise that training did not hear, their pictures moved as in training: how
+        far below the validation loss it lies says how much was learnt by heart."""
         from avsr.training.loader import to_device  # imports torch
 
-        examples = self.examples(phase, phase.epochs)
-        chosen = sorted(range(len(examples)), key=lambda i: rng(self.data.seed, examples.ids[i], "seen").random())
-        chosen = sorted(chosen[:SEEN], key=lambda i: examples.lengths[i])  # of like length side by side
-        starts = range(0, len(chosen), SEEN_BATCH)
-        batches = (self.collate([examples[i] for i in chosen[start : start + SEEN_BATCH]]) for start in starts)
+        batches = islice(statistics_batches(self.examples(phase, phase.epochs), self.data.seed), SEEN_BATCHES)
         return {"seen_loss": super().validate(model, (to_device(batch, device) for batch in batches), phase)["loss"]}
 
     def prepare(self, model):
@@ -196,7 +193,7 @@ class EnhanceTask(Task):
 
 
 def statistics_batches(examples, seed: int):
-    """Batches of utterances chosen by hash, for the normalisation of a model's inputs."""
+    """Batches of utterances chosen by hash, for what is measured on some of them, as the normalisation of inputs."""
     order = sorted(range(len(examples)), key=lambda i: rng(seed, examples.ids[i], "statistics").random())
     order = order[: STATISTICS_BATCHES * STATISTICS_BATCH]
     for start in range(0, len(order), STATISTICS_BATCH):
