@@ -51,10 +51,11 @@ def compared_table(
     header = ["System", *(f"{what}, {snr} dB" for what in QUANTITIES for snr in SNRS_ENHANCEMENT)]
     shown = {line[0] for line in lines}
     notes = [NOTE, head_note([row for row in rows if row.name in shown], recon)]
+    notes += published.otherwise(row.id for row in rows if row.id == PROPOSED and row.name not in missing)
     notes += [*([f"Not run: {', '.join(missing)}."] if missing else [])]
     title = f"Enhancement: systems of other papers, natural noise (MHCA-AVCRN Table 3){mark}"
     if len(missing) == len(lines):
-        return Table(title, [], [], notes[2:])
+        return Table(title, [], [], notes[-1:])
     return Table(title, header, lines, notes)
 
 

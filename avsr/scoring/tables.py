@@ -179,7 +179,8 @@ def score_table(title: str, results: Results, rows: Sequence[System], columns: S
     if lines and len(missing) == len(lines):
         return Table(title, [], [], [f"Not run: {', '.join(missing)}."])
     header = ["System", *(column.heading for column in columns), *(f"paper: {column.heading}" for column in printed)]
-    return Table(title, header, lines, [f"Not run: {', '.join(missing)}."] if missing else [])
+    notes = published.otherwise(row.id for row in rows if row.name not in missing) if published and printed else []
+    return Table(title, header, lines, notes + ([f"Not run: {', '.join(missing)}."] if missing else []))
 
 
 def check_table(title: str, verdicts: Sequence[Verdict], names: dict[str, str]) -> Table:

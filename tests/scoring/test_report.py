@@ -52,6 +52,13 @@ def test_markdown_golden():
     )
 
 
+GATE = (
+    "What the paper prints of MHCA-AVCRN and of its ablations w/o balancing and w/o filtering is of the block as its "
+    "figure shows it, here MHCA-AVCRN (gate). Ours of these names have the block's gate on the fused feature "
+    "(`mhca_skip: gated_skip`; why: docs/mhca_study.md)."
+)
+
+
 def test_score_table_golden(tmp_path):
     put(tmp_path, "unprocessed", "speech_-5dB", stoi(58.0, 0.0), seed=0)
     put(tmp_path, "audio_only_crn", "speech_-5dB", {"u1": {"stoi": 70.0}, "u2": {"reason": "no face"}})
@@ -72,8 +79,27 @@ def test_score_table_golden(tmp_path):
         "| – seed 1 | 80.0 [80.0, 80.0] | – |  |\n"
         "| – seed 2 | 82.0 [82.0, 82.0] | – |  |\n"
         "| MHCA-AVCRN, shuffled video | 50.0 [50.0, 50.0] | – | – |\n\n"
+        f"{GATE}\n\n"
         "Not run: VSE.\n"
     )
+
+
+def test_what_differs_from_print_is_said_once_and_only_under_printed_numbers(tmp_path):
+    for system in ("mhca_avcrn", "mhca_avcrn_wo_filtering"):
+        for test_set in ("speech_-5dB", "own_-5dB"):
+            put(tmp_path, system, test_set, stoi(80.0, 0.0))
+    results = Results.read(tmp_path / "exp", "mini", "tiny")
+    nothing = Results.read(tmp_path / "nowhere", "mini", "tiny")
+
+    def notes(kind, systems, results=results):
+        rows = order(results, systems)
+        return score_table("T", results, rows, noise_columns((kind,), (-5,), ["stoi"]), lambda row: row in systems,
+                           read_published()).notes
+
+    filtering = System("mhca_avcrn_wo_filtering", "w/o filtering", "enhance")
+    assert notes("speech", [MHCA, filtering]) == [GATE]
+    assert notes("own", [MHCA, filtering]) == []  # nothing of it is printed
+    assert notes("speech", [VSE, MHCA], nothing) == ["Not run: VSE, MHCA-AVCRN."]
 
 
 def test_a_table_without_any_measured_row_only_says_so(tmp_path):
