@@ -300,11 +300,11 @@ def put_section(path: Path, run: Run, text: str) -> None:
     write_text(path, new)
 
 
-def publish(folder: Path, recipe_dir: Path, run: Run) -> list[Path]:
+def publish(folder: Path, recipe_dir: Path, run: Run, keep_figures: bool = False) -> list[Path]:
     """Copies the run's section and the figures that it names from where they were written into the recipe's folder.
 
-    Other sections and their figures are kept. Returns the files written. Raises AvsrError when there is no
-    such section or a figure is missing.
+    Other sections and their figures are kept; with `keep_figures` also those of the run's former section that were not
+    drawn now. Returns the files written. Raises AvsrError when there is no such section or a figure is missing.
     """
     source = Path(folder) / "RESULTS.md"
     begin, end = _frame(run)
@@ -313,7 +313,12 @@ def publish(folder: Path, recipe_dir: Path, run: Run) -> list[Path]:
         raise AvsrError(f"{source}: no results of protocol {run.protocol}, preset {run.preset}; run stage 9 first")
     text = text.split(begin, 1)[1].split(end, 1)[0].strip()
     figures = sorted(set(re.findall(rf"\(figures/{re.escape(run.key)}/([A-Za-z0-9._+@-]+)\)", text)))
-    target = figure_folder(recipe_dir, run)
+    target, page = figure_folder(recipe_dir, run), Path(recipe_dir) / "RESULTS.md"
+    old = figure_texts(page, run) if keep_figures else {}
+    kept = {name: figure for name, figure in old.items() if name not in figures and (target / name).is_file()}
+    if kept:
+        earlier = "Drawn in an earlier part of this run, whose systems are in the tables:"
+        text = "\n\n".join([text, earlier, *kept.values()])
     written = []
     for name in figures:
         if not (figure_folder(folder, run) / name).is_file():
@@ -321,8 +326,17 @@ def publish(folder: Path, recipe_dir: Path, run: Run) -> list[Path]:
         with atomic_path(target / name) as temporary:
             shutil.copyfile(figure_folder(folder, run) / name, temporary)
         written.append(target / name)
-    put_section(Path(recipe_dir) / "RESULTS.md", run, text)
-    for old in target.glob("*.png"):
-        if old.name not in figures:
-            old.unlink()
-    return [Path(recipe_dir) / "RESULTS.md", *written]
+    put_section(page, run, text)
+    for path in target.glob("*.png"):
+        if path.name not in figures and path.name not in kept:
+            path.unlink()
+    return [page, *written]
+
+
+def figure_texts(page: Path, run: Run) -> dict[str, str]:
+    """The figures of a run's section: file name -> its lines in markdown. Empty where there is no such section."""
+    begin, end = _frame(run)
+    text = page.read_text(encoding="utf-8") if page.exists() else ""
+    section_text = text.split(begin, 1)[-1].split(end, 1)[0] if begin in text else ""
+    pattern = rf"!\[[^\n]*\]\(figures/{re.escape(run.key)}/([A-Za-z0-9._+@-]+)\)\n\n\*[^\n]*\*"
+    return {match[1]: match[0] for match in re.finditer(pattern, section_text)}

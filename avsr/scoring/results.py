@@ -30,6 +30,7 @@ class Provenance:
     checkpoint: str = ""  # file name; empty for unprocessed mixtures and oracles
     checkpoint_digest: str = ""
     decode: str = ""  # such as "beam 30"
+    tested: str = ""  # digest of what was scored: mixtures, transcripts, reconstruction
 
 
 @dataclass(frozen=True)

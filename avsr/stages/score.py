@@ -31,9 +31,10 @@ from avsr.scoring.report import Run, checkpoint_digest
 from avsr.scoring.results import Provenance, read_scores
 from avsr.scoring.tables import SNRS_ENERGY
 from avsr.stages import common
+from avsr.stages.gather import gathered, trained_in
 from avsr.stages.pretrain import PretrainConf
 from avsr.stages.score_command import frontend_elsewhere, run_command
-from avsr.stages.score_jobs import WORDS, ScoreJob, data_digest, run_job
+from avsr.stages.score_jobs import WORDS, ScoreJob, data_digest, decoding, run_job, tested_on
 from avsr.stages.shards import Counts, read_failed
 from avsr.stages.train_system import MADE_BY, TrainStageConf, run_folder
 from avsr.storage.datadir import HELDOUT
@@ -54,6 +55,8 @@ class ScoreConf:
     oracle: bool = True  # the true mel magnitudes, reconstructed: what `recon` loses; and the best mask of 0 to 1
     claims: tuple[str, ...] = ()  # of a paper, in a table of their own: names of conf/claims/, such as ae_msr
     differences: tuple[str, ...] = ()  # enhancement systems above which the gain of all others has tables of its own
+    # Publish every utterance's scores too, in scores/: other runs' rows stand beside them then (avsr.stages.gather)
+    keep_scores: bool = False
     checks: str | None = "mini"  # what is asked of the results: conf/checks/<name>.yaml; null: nothing
     # Of the spectrograms; null: the first test utterance. Of several each has a Figure 3, the first all other figures.
     figure_utterance: str | tuple[str, ...] | None = None
@@ -143,6 +146,8 @@ def plan_jobs(args: argparse.Namespace, conf: ScoreConf, systems: list[System]):
     for system in systems:
         for folder in sorted((args.work_dir / "exp" / system.id).glob("seed*")):
             checkpoint = folder / "best.pt"
+            if not trained_in(folder):  # scores of elsewhere
+                continue
             if not RunFolder(folder).done.exists():
                 log.warning("%s: the training there was not finished; it is left out", folder)
                 continue
@@ -175,7 +180,7 @@ def kept_phases(folder: Path) -> list[tuple[str, Path]]:
 def say_untrained(work_dir: Path, systems: list[System], jobs: list[ScoreJob], seed: int) -> None:
     """Says which systems of the recipe have no training. Raises AvsrError when nothing trained is to be scored."""
     scored = {job.system for job in jobs if job.checkpoint}
-    if not scored:
+    if not scored and not any(gathered(work_dir, system.id) for system in systems):
         best = run_folder(work_dir, systems[0].id, seed) / "best.pt"
         raise AvsrError(
             f"{best} is missing, and no other system of this run is trained: {MADE_BY[systems[0].kind]} makes it for "
@@ -257,15 +262,11 @@ def _job(
         f"{row.split('+')[0]}/seed{seed}/{checkpoint.name}" if checkpoint else "",
         checkpoint_digest(checkpoint) if checkpoint else "",
         decoding(conf) if kind in ("recognise", "joint") else "",
+        tested_on(args.work_dir, test_set, conf.recon),
     )
     digest = data_digest(args.work_dir, test_set)
     how = (conf.recon, conf.beam, conf.length_penalty)
     return ScoreJob(row, kind, seed, test_set, args.work_dir, checkpoint, provenance, *how, digest, args.device)
-
-
-def decoding(conf: ScoreConf) -> str:
-    """How texts are found, as printed beside every row of a recogniser."""
-    return f"beam {conf.beam}" + (f", length penalty {conf.length_penalty:g}" if conf.length_penalty else "")
 
 
 def _run(jobs: list[ScoreJob], nj: int) -> None:

@@ -1,7 +1,8 @@
 """Which scores of a work folder are of the checkpoints, data and settings that are there now: RESULTS.md has no other.
 
 A row of an earlier run stays (a checkpoint's own row, a system that --systems leaves out today) as long as the tables,
-stores and noise lists are those that it was scored on, and the training that it names is finished and still there.
+stores and noise lists are those that it was scored on, and the training that it names is finished and still there. A
+row whose training is not here at all (avsr.stages.gather) stays where it was asked the same.
 """
 
 import json
@@ -14,7 +15,8 @@ from typing import Any
 from avsr.models.registry import KINDS
 from avsr.scoring.report import checkpoint_digest
 from avsr.scoring.results import Provenance, Results
-from avsr.stages.score_jobs import WORDS, ScoreJob, data_digest, split_and_list
+from avsr.stages.gather import trained_in
+from avsr.stages.score_jobs import WORDS, ScoreJob, data_digest, decoding, split_and_list, tested_on
 from avsr.training.folder import RunFolder
 
 log = logging.getLogger("avsr")
@@ -32,8 +34,12 @@ def read_current(work_dir: Path, conf: Any, protocol: str, preset: str) -> Resul
                 for kind in {*KINDS.values(), row}]  # fmt: skip
         kept = any(job.done(pesq) for job in jobs for pesq in (True, False))
         if provenance.checkpoint and "@" not in row:
-            name = Path(provenance.checkpoint).name
-            kept = kept and best(work_dir / "exp" / jobs[0].system / seed, name) == provenance.checkpoint_digest
+            folder = work_dir / "exp" / jobs[0].system / seed
+            if trained_in(folder):
+                kept = kept and best(folder, Path(provenance.checkpoint).name) == provenance.checkpoint_digest
+            else:
+                asked = (tested_on(work_dir, test_set, conf.recon), decoding(conf) if provenance.decode else "")
+                kept = (provenance.tested, provenance.decode) == asked
         if not kept:
             old.setdefault(path.parents[1], []).append(test_set)
         return kept

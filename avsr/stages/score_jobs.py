@@ -4,7 +4,7 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from avsr.config import build
 from avsr.errors import AvsrError, UtteranceError
 from avsr.features.inversion import reconstruct
 from avsr.features.mel import STFT, mel
+from avsr.noise.lists import read_list
 from avsr.noise.sampler import ListMixer
 from avsr.scoring.confusions import FILE as WORDS_FILE
 from avsr.scoring.confusions import write_words
@@ -136,6 +137,21 @@ def data_digest(work_dir: Path, test_set: str) -> str:
     stores = [dump / "noise/store.json", *dump.glob(f"*/{split}/store.json"), *dump.glob(f"*/{split}/*/store.json")]
     paths = [list_path(work_dir, test_set), data / split / "text", data / split / "ctm", *sorted(stores)]
     return digest([path.read_text(encoding="utf-8") if path.exists() else "" for path in paths])
+
+
+def decoding(conf: Any) -> str:
+    """How texts are found, as printed beside every row of a recogniser."""
+    return f"beam {conf.beam}" + (f", length penalty {conf.length_penalty:g}" if conf.length_penalty else "")
+
+
+def tested_on(work_dir: Path, test_set: str, recon: str) -> str:
+    """A digest of what a test set asks, the same on every machine: the noise list, transcripts, and `score.recon`.
+
+    Gains, which are made from levels of speech and noise, count with five digits."""
+    split, _ = split_and_list(test_set)
+    path, tables = list_path(work_dir, test_set), [work_dir / "data" / split / name for name in ("text", "ctm")]
+    rows = [asdict(row) | {"gain": f"{row.gain:.4e}"} for row in read_list(path).values()] if path.exists() else []
+    return digest([test_set, recon, rows, [one.read_text(encoding="utf-8") if one.exists() else "" for one in tables]])
 
 
 def split_and_list(test_set: str) -> tuple[str, str]:

@@ -20,6 +20,7 @@ from avsr.scoring.report import Run, figure_folder, publish, read_training_log, 
 from avsr.scoring.results import Results
 from avsr.scoring.seams import ALARM, seam_curves
 from avsr.scoring.tables import by_inputs, order, set_name
+from avsr.stages.gather import TRAINING, publish_scores, training_log
 from avsr.stages.prepare_readers import SPLITS
 from avsr.stages.score_cost import cost_figure
 from avsr.stages.score_current import read_current
@@ -68,7 +69,9 @@ def write_all(args: argparse.Namespace, conf: Any, run: Run) -> None:
         mark(marker, key, [out / "RESULTS.md", out / "results.csv", *(folder / name for name, _ in drawn)])
         log.info("%s/RESULTS.md written", out)
     if args.publish == "true":
-        for path in publish(out, args.recipe_dir, run):
+        if conf.keep_scores:  # first: it refuses to lose rows
+            log.info("published %s", publish_scores(args.work_dir / "exp", args.recipe_dir, run, results))
+        for path in publish(out, args.recipe_dir, run, conf.keep_scores):
             log.info("published %s", path)
 
 
@@ -77,7 +80,7 @@ def made_from(args: argparse.Namespace, conf: Any, run: Run, results: Results) -
     scored), which of them still hold, the training logs, the printed numbers, and what `run` and the section `score:`
     say."""
     runs = args.work_dir / "exp"
-    names = ("*/scores.tsv", "*/scores.done.json", "log.csv")
+    names = ("*/scores.tsv", "*/scores.done.json", "log.csv", TRAINING)
     paths = sorted(path for name in names for path in runs.glob(f"*/seed*/{name}"))
     texts = [[str(path.relative_to(runs)), path.read_text(encoding="utf-8")] for path in paths]
     printed = [path.read_text(encoding="utf-8") for path in sorted(PUBLISHED.glob("*.yaml"))]
@@ -172,8 +175,8 @@ def _gains(run: Run, results: Results, folder: Path) -> list[tuple[str, str]]:
 
 def _logs(args: argparse.Namespace, run: Run, kind: str):
     for system in run.systems:
-        path = args.work_dir / "exp" / system.id / f"seed{args.seed}" / "log.csv"
-        if system.kind == kind and path.exists():
+        path = training_log(args.work_dir / "exp" / system.id / f"seed{args.seed}")
+        if system.kind == kind and path:
             try:
                 yield system.name, read_training_log(path)
             except AvsrError as error:

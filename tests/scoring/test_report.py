@@ -237,6 +237,25 @@ def test_publication_replaces_its_own_section_and_keeps_the_others(tmp_path):
     assert kept.read_bytes() == b"kept" and not stale.exists()
 
 
+def test_figures_of_an_earlier_part_of_the_run_are_kept_where_that_is_asked(tmp_path):
+    recipe, work = tmp_path / "egs", tmp_path / "work"
+    this = full_run(work)
+    gates = figure_folder(work, this) / "gates.png"
+    gates.write_bytes(b"gates")
+    write_report(work, this, [("wer.png", "WER against SNR"), ("gates.png", "Gates, utterance a")])
+    publish(work, recipe, this, keep_figures=True)
+    write_report(work, this, [("wer.png", "WER against SNR, anew")])
+    for _ in range(2):
+        publish(work, recipe, this, keep_figures=True)
+        text = (recipe / "RESULTS.md").read_text()
+        assert text.count("gates.png") == text.count("Drawn in an earlier part") == 1 and text.count("wer.png") == 1
+        assert "*WER against SNR, anew (synthetic)*" in text and "*Gates, utterance a (synthetic)*" in text
+        assert (figure_folder(recipe, this) / "gates.png").read_bytes() == b"gates"
+    publish(work, recipe, this)
+    assert "gates.png" not in (recipe / "RESULTS.md").read_text()
+    assert not (figure_folder(recipe, this) / "gates.png").exists()
+
+
 def test_what_cannot_be_published_is_refused(tmp_path):
     with pytest.raises(AvsrError, match="run stage 9 first"):
         publish(tmp_path / "work", tmp_path / "egs", run())
