@@ -107,9 +107,11 @@ def make_split(
     order = sorted(set(volunteers) - set(tested), key=lambda speaker: unit(seed, speaker, "held-out volunteer"))
     count = max(1, len(order) // 10) if valid_speakers is None else valid_speakers
     if not tested or count >= len(order):
+        folders = " or ".join(sorted({CAMERAS[clip.view] for clips in speakers.values() for clip in clips}))
         raise AvsrError(
             f"protocol {protocol}: {len(tested)} test speakers and {len(order)} other volunteers, of whom {count} "
-            "shall validate, are not enough; add speakers, see prepare.valid_speakers, or name one as --protocol 01M"
+            f"shall validate, have clips in {folders}: not enough; add those folders of more speakers, take another "
+            "prepare.camera, see prepare.valid_speakers, or name one speaker as --protocol 01M"
         )
     lip = [speaker for speaker in speakers if speaker not in volunteers] if protocol == "all" else []
     names = {"train": [*sorted(order[count:]), *lip], "valid": sorted(order[:count]), "test": tested}

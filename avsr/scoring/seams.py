@@ -3,7 +3,8 @@
 The AVSE systems work on slices of 200 ms (20 mel frames), which their convolutions pad with zeros: that can leave a
 pattern of 5 Hz. Measured is the squared error of the log-mel in dB² (floor 1e-5, not clipped otherwise) by a frame's
 position in its slice, 0 to 19. Edges are positions 0 and 19, inside are the ten in the middle, 5 to 14: those between
-feel the padding too, less. Decision: see docs/decisions.md.
+feel the padding too, less. An utterance's own first and last frame lie at no seam and are left out. Decision: see
+docs/decisions.md.
 """
 
 import csv
@@ -26,31 +27,38 @@ ALARM = 1.10  # edges 10 % worse
 CONDITIONS = ("speech_-5dB", "natural_-5dB")  # in the table; the first of them that was measured is drawn
 TITLE = "Slice seams: squared error of the log-mel (dB²) at the edges of slices and inside, and their ratio"
 NOTE = (
-    "Slices are 20 mel frames (200 ms); edges: positions 0 and 19, inside: positions 5 to 14; each system in the bands "
-    f"that it hears. From a ratio of {ALARM:.2f} on seams matter; `model.conv_mode: continuous` (MHCA-AVCRN and its "
-    "ablations, trained so) is the cure. Unprocessed mixtures have no seams: their row is what speech alone does. "
+    "Slices are 20 mel frames (200 ms); edges: positions 0 and 19, without an utterance's own first and last frame; "
+    "inside: positions 5 to 14; each system in the bands that it hears. From a ratio of "
+    f"{ALARM:.2f} on seams matter; with `model.conv_mode: continuous` (MHCA-AVCRN and its ablations, trained so) the "
+    "convolutions see the whole utterance. Unprocessed mixtures have no seams: their row is what speech alone does. "
     "The lists at 0 dB and of the own voice stand in results.csv."
 )
 
 
 def position_errors(estimate_tf: np.ndarray, clean_tf: np.ndarray) -> np.ndarray:
-    """(20,) mean squared error in dB² at each position in the slice, over slices and bands.
+    """(20,) mean squared error in dB² at each position in the slice, over bands and slices but for the utterance's
+    ends: of position 0 without the first slice, of position 19 without the last.
 
-    Both are linear magnitudes (20 S, bands). ValueError when shapes differ or are no whole slices.
+    Both are linear magnitudes (20 S, bands), S > 1. ValueError when shapes differ or are no whole slices.
     """
-    if estimate_tf.shape != clean_tf.shape or not len(clean_tf) or len(clean_tf) % SLICE:
-        raise ValueError(f"magnitudes must be whole slices of {SLICE}: {estimate_tf.shape} and {clean_tf.shape}")
+    if estimate_tf.shape != clean_tf.shape or len(clean_tf) < 2 * SLICE or len(clean_tf) % SLICE:
+        raise ValueError(f"magnitudes must be whole slices of {SLICE}, two at least: {estimate_tf.shape} and "
+                         f"{clean_tf.shape}")  # fmt: skip
     error_tf = to_decibel(np.asarray(estimate_tf, np.float64)) - to_decibel(np.asarray(clean_tf, np.float64))
-    return np.square(error_tf).reshape(-1, SLICE, error_tf.shape[1]).mean(axis=(0, 2))
+    errors_sp = np.square(error_tf).mean(axis=1).reshape(-1, SLICE)
+    return np.array([errors_sp[1:, 0].mean(), *errors_sp[:, 1:-1].mean(axis=0), errors_sp[:-1, -1].mean()])
 
 
 def score_seams(estimate_tf: np.ndarray, clean_tf: np.ndarray, mel_set: str) -> dict:
-    """Of one utterance: seam_edge and seam_inner in dB², and the (20,) errors of all positions under POSITIONS.
+    """Of one utterance: seam_edge and seam_inner in dB², and the (20,) errors of all positions under POSITIONS; of one
+    that is no longer than a slice nothing, for it has no seam.
 
     Both as `features.mel.mel` gives them in `mel_set`; samples (`wave`) are measured in bands of mel_slaney.
     """
     if mel_set == WAVE:
         estimate_tf, clean_tf = (mel(wave_tf.reshape(-1), "mel_slaney") for wave_tf in (estimate_tf, clean_tf))
+    if len(clean_tf) <= SLICE:
+        return {}
     errors_p = position_errors(estimate_tf, clean_tf)
     edge, inner = float(errors_p[list(EDGES)].mean()), float(errors_p[INNER].mean())
     return {"seam_edge": edge, "seam_inner": inner, POSITIONS: errors_p}

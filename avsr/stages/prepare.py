@@ -19,7 +19,7 @@ from avsr.stages import common
 from avsr.stages.prepare_readers import OTHERS, READERS, SPLITS, PrepareConf, is_generated
 from avsr.stages.shards import Counts, write_failed
 from avsr.storage.atomic import write_json
-from avsr.storage.datadir import HELDOUT, Utterance, in_order, table_files, write_datadir
+from avsr.storage.datadir import HELDOUT, UNSEEN, Utterance, in_order, table_files, write_datadir
 from avsr.storage.markers import is_done, mark
 
 log = logging.getLogger("avsr")
@@ -62,8 +62,8 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
 
 
 def _tables(args: argparse.Namespace, splits: dict[str, list[Utterance]], text: str) -> bool:
-    """Writes the tables and splits.json, which says where transcripts (`text`) are phones; whether all was done before.
-    """
+    """Writes the tables and splits.json, which says where transcripts (`text`) are phones and where no tested speaker
+    is in another split; returns whether all was done before."""
     marker = args.out / "splits.json.done"
     parts = [name for name in (*SPLITS, HELDOUT) if splits.get(name)]
     key = [args.protocol, args.seed, {name: [_row(u) for u in splits[name]] for name in parts}]
@@ -84,6 +84,8 @@ def _tables(args: argparse.Namespace, splits: dict[str, list[Utterance]], text: 
         write_datadir(args.out / name, splits[name])
     lists = {name: sorted(utt.id for utt in splits[name]) for name in parts}
     said = {"text": text} if text == "phones" else {}  # else words, of every corpus
+    seen = {utt.speaker for name in parts if name != "test" for utt in splits[name]}
+    said |= {UNSEEN: True} if seen.isdisjoint(utt.speaker for utt in splits["test"]) else {}
     made_up = any(is_generated(folder) for folder in (args.corpus_dir, args.tcd_timit_dir) if folder)
     head = {"protocol": args.protocol, "seed": args.seed, "synthetic": made_up}
     write_json(args.out / "splits.json", {**head, **said, **lists})

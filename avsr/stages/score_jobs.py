@@ -92,7 +92,7 @@ class ScoreJob:
         if self.kind in ("recognise", "joint"):
             how.append(self.length_penalty)
         made_from = [self.provenance.checkpoint_digest, self.data_digest, *how]
-        version = "words 2" if self.kind == "lipread" else "scores 2"
+        version = "words 2" if self.kind == "lipread" else "scores 3"
         version = "shuffled 4" if self.row.endswith("+shuffled") else version
         return [version, self.row, self.kind, self.provenance.protocol, self.provenance.preset, made_from]
 

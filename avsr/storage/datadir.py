@@ -9,6 +9,7 @@ wav.scp names the files of utterances, the recording that Kaldi wants in the sec
 Word times count from the start of the part. Utterances without a line are whole files.
 """
 
+import json
 import math
 import re
 from collections.abc import Iterable, Mapping
@@ -23,6 +24,7 @@ TABLES = ("text", "wav.scp", "video.scp", "segments", "utt2dur", "ctm", "spk2gen
 FPS = 25  # pictures a second of every utterance
 OTHER_CAMERA = "_30deg"  # ends the id of an utterance as a second camera saw it; its sound is the first one's
 HELDOUT = "heldout"  # a split beside train, valid and test: windows for energy errors, which no training sees
+UNSEEN = "unseen_speakers"  # in splits.json: true where no tested speaker is in another split
 CURE = "mend the table, or run stage 1 (prepare) again where it made it"
 
 
@@ -137,7 +139,8 @@ def read_datadir(folder: Path, made_by: str = "stage 1 (prepare)") -> dict[str, 
 
 
 def read_splits(folders: Iterable[Path]) -> dict[Path, dict[str, Utterance]]:
-    """Data directories of several splits. AvsrError as `read_datadir`, and for an utterance in two of them."""
+    """Data directories of several splits. AvsrError as `read_datadir`, for an utterance in two of them, for a tested
+    speaker in another one where splits.json beside them says that tested speakers are unseen there."""
     splits: dict[Path, dict[str, Utterance]] = {}
     for folder in map(Path, folders):
         utterances = read_datadir(folder)
@@ -146,7 +149,23 @@ def read_splits(folders: Iterable[Path]) -> dict[Path, dict[str, Utterance]]:
             if both:
                 raise AvsrError(f"{folder}/utt2spk: {both[0]} stands in {other} too; an utterance has one split")
         splits[folder] = utterances
+    for test in splits:
+        if test.name == "test" and _unseen(test.parent / "splits.json"):
+            _check_unseen(test, splits)
     return splits
+
+
+def _unseen(path: Path) -> bool:
+    return path.exists() and json.loads(path.read_text(encoding="utf-8")).get(UNSEEN, False)
+
+
+def _check_unseen(test: Path, splits: Mapping[Path, Mapping[str, Utterance]]) -> None:
+    tested = {row.speaker for row in splits[test].values()}
+    for folder, utterances in splits.items():
+        row = next((row for row in utterances.values() if folder != test and row.speaker in tested), None)
+        if row:
+            what = f"{row.id} is of {row.speaker}, who is tested in {test}; this protocol tests unseen speakers"
+            raise AvsrError(f"{folder}/utt2spk: {what}; take it out, or run stage 1 (prepare) again")
 
 
 def read_table(path: Path, required: bool = True) -> dict[str, str]:

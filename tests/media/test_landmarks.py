@@ -183,8 +183,18 @@ def test_a_small_face_in_a_large_picture(finder):
 
 def test_a_large_picture_without_a_face_is_searched_in_full_and_dropped(finder):
     large = np.random.default_rng(0).integers(100, 140, (1080, 1920), dtype=np.uint8)
+    widths = []
+
+    class Noted(type(finder)):
+        def faces(self, picture, scale=1.0, around=None):
+            widths.append(round(picture.shape[1] / scale))
+            return super().faces(picture, scale, around)
+
+    noted = Noted.__new__(Noted)
+    vars(noted).update(vars(finder))
     with pytest.raises(UtteranceError, match="sa1.mp4: no face was found in any of 2 detections"):
-        detect([large] * 6, finder, CONF, "sa1.mp4")
+        detect([large] * 6, noted, CONF, "sa1.mp4")
+    assert widths == [320, 640, 1280, 1920] * 2
 
 
 def test_no_face(finder):

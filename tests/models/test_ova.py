@@ -184,6 +184,11 @@ def test_as_published_it_is_trained_in_two_steps_on_magnitudes():
     assert {name.split(".")[0] for name in first} == {"audio_lstm", "audio_mask"}
     b = batch(model, (10, 10))
     model.fit_statistics([b])
+    freeze(model, audio.freeze, free)
+    with torch.no_grad():  # the epoch that is kept is that of the audio branch: the rest is as it was drawn
+        found, bound = total(model.eval(), b), model.audio_loss(b["noisy_mel"], b["clean_mel"], b["frames"])
+    assert float(found[0]) == pytest.approx(float(bound[0])) and int(found[1]) == int(bound[1])
+    freeze(model.train(), fused.freeze, free)
     kept = {name: p.clone() for name, p in model.named_parameters()}
     train(model, b, 2, 1e-3)
     assert {name for name, p in model.named_parameters() if not torch.equal(p, kept[name])} <= second

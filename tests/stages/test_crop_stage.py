@@ -52,6 +52,7 @@ def bad(tmp_path_factory) -> dict[str, tuple[Path | None, str]]:
         "s3-absent": (folder / "absent.mpg", "no such file"),
         "s3-cut": (cut, "breaks off after"),
         "s3-noface": (write_clip(folder / "noface.mpg", np.full_like(face, 90)), "no face was found"),
+        "s3-large": (write_clip(folder / "large.mp4", np.full((6, 1080, 1920, 3), 90, np.uint8)), "no face was found"),
         "s3-nopicture": (sound, "no pictures"),
         "s3-onlysound": (None, "has sound but no video"),
         "s3-oneframe": (write_clip(folder / "one.mpg", face[:1]), "only 1 frames"),
@@ -135,7 +136,7 @@ def test_bad_clips_are_listed_with_the_reason_and_the_file(work, bad):
 def test_the_log_says_what_was_converted(work):
     log = (work / "video" / "log" / "crop.log").read_text()
     assert "2 utterances were not at 25 fps and were converted" in log
-    assert "1 utterances lost the face for a moment" in log and "5 ok, 8 failed, 0 skipped" in log
+    assert "1 utterances lost the face for a moment" in log and "5 ok, 9 failed, 0 skipped" in log
 
 
 def test_clips_of_a_second_corpus_have_any_number_of_pictures(tmp_path, good, root):

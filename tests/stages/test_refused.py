@@ -13,6 +13,8 @@ import torch
 
 from avsr import check
 from avsr.stages import crop, enhance, extract, joint, mix, prepare, pretrain, recognise, score
+from avsr.storage.atomic import write_json
+from avsr.storage.datadir import UNSEEN
 from tests.stages.tiny import SPEAKERS, contents, make_tables, make_work, one_line, run_extract
 
 MAINS = (prepare, crop, extract, mix, pretrain, enhance, recognise, joint, score)
@@ -110,6 +112,20 @@ def test_an_utterance_in_two_splits_is_refused_by_every_stage_that_sees_both(wor
     folders = [str(work / "data" / split) for split in SPEAKERS]
     assert check.main(["--fast", *folders]) == 1
     assert f"{work}/data/test/utt2spk: s2-c1 stands in {work}/data/train too" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("unseen", [True, False])
+def test_a_tested_speaker_in_training_is_refused_where_the_protocol_tests_unseen_ones(work, capsys, unseen):
+    write_json(work / "data/splits.json", {"protocol": "toy", UNSEEN: True} if unseen else {"protocol": "s1"})
+    path = work / "data/train/utt2spk"
+    before = path.read_text()
+    path.write_text(before.replace("s2-c1 s2", "s2-c1 s5"))
+    for main, words in zip((crop, extract, mix), arguments(work)[1:], strict=False):
+        code = main.main(words)
+        said = capsys.readouterr().err
+        where = f"{path}: s2-c1 is of s5, who is tested in {work}/data/test; this protocol tests unseen speakers"
+        assert (where in said) == unseen and (code == 1 or not unseen) and said.count("\n") <= 1
+    path.write_text(before)
 
 
 YAML = {

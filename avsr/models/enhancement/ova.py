@@ -87,7 +87,10 @@ class OVA(AVSE):
 
     def _cells(self, out_btf: Tensor, noisy_btf: Tensor, clean_btf: Tensor, valid_bt1: Tensor) -> Tensor:
         """In training also the audio branch's own error and the visual branch's cross entropy. In validation the error
-        of the output alone, as for all systems."""
+        of the output alone, as for all systems; while the gate is frozen, of the audio branch, which alone learns then.
+        """
+        if not self.training and self.output != "audio" and not self.gate[0].weight.requires_grad:
+            return super()._cells(out_btf.chunk(3, -1)[1], noisy_btf, clean_btf, valid_bt1)
         if not self.training or self.output == "audio":
             return super()._cells(self._chosen(out_btf), noisy_btf, clean_btf, valid_bt1)
         fused_btf, audio_btf, visual_btf = out_btf.chunk(3, -1)
