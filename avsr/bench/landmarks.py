@@ -22,7 +22,7 @@ def run(options: Options, clips: int = CLIPS) -> list[Row]:
     Times are those of this process on its processor, decoding included; each clip is read by both ways in turn.
     """
     with tempfile.TemporaryDirectory() as temporary:
-        paths = _choose(options.clips, clips) if options.clips else [_make_clip(Path(temporary) / "face.mpg")]
+        paths = sample_clips(options.clips, clips, Path(temporary))
         conf = DetectConf()
         finder = FaceFinder(conf)
         ours, every, apart, seconds = [], [], [], []
@@ -44,6 +44,11 @@ def run(options: Options, clips: int = CLIPS) -> list[Row]:
         Row(f"{name}: speed on one core", median(s / o for o, _, s in timed), "x real time", 6.0, least=True),
         Row(f"{name}: mean difference", float(np.mean(apart[1:])), "px", 2.0),
     ]
+
+
+def sample_clips(folder: Path | None, count: int, temporary: Path) -> list[Path]:
+    """So many video files of a folder, evenly taken; without a folder a small clip that is made in `temporary`."""
+    return _choose(folder, count) if folder else [_make_clip(temporary / "face.mpg")]
 
 
 def _every_picture(path: Path, finder: FaceFinder) -> np.ndarray:

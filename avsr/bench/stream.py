@@ -1,17 +1,17 @@
 """Enhancement on a stream: how fast features, network and inverse are, and how far live use is from offline.
 
-Speed: `base` systems with fresh weights on one core, as shares of real time; landmarks are stated apart. Live against
-offline: mixtures of test lists, with the running level and the crops of pictures so far in the place of the
-utterance's level and crops; faces are tracked anew in the videos of the test split, each picture by those before it. A
-mixture whose first picture shows no face is left out: a stream starts with the first that does. Of the trained systems
-in the recipe's work folder (--work-dir), or else of a tiny one trained here for a minute.
+Speed: `base` systems with fresh weights on one core, as shares of real time; face, landmarks and crop are stated apart.
+Live against offline: mixtures of test lists, with the running level and the crops of pictures so far in the place of
+the utterance's level and crops; faces are tracked anew in the videos of the test split, each picture by those before
+it. A mixture whose first picture shows no face is left out: a stream starts with the first that does. Of the trained
+systems in the recipe's work folder (--work-dir), or else of a tiny one trained here for a minute.
 """
 
 import json
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,7 +22,7 @@ from avsr.bench import landmarks
 from avsr.bench.common import Options, Row, run_stage
 from avsr.bench.loading import make_work
 from avsr.errors import AvsrError, UtteranceError
-from avsr.features.frames import SAMPLE_RATE
+from avsr.features.frames import SAMPLE_RATE, VIDEO_RATE
 from avsr.media.crops import CropShape
 from avsr.media.landmarks import FaceFinder
 from avsr.media.live_crops import LiveMouth
@@ -38,6 +38,7 @@ from avsr.streaming import SLICE, RunningLevel, Stream, open_stream, run_through
 
 SYSTEMS = ("mhca_avcrn", "audio_only_crn", "vse")
 SLICES = 50  # 10 s
+CLIPS_SEEN = 12  # of a folder, for the share of faces and crops
 CLIPS, TEST, EPOCHS = 24, 4, 4  # of the corpus made here, and of the training on it
 SHARE = 50.0  # % of real time, on one core
 MIXTURES = 24  # of the test lists, evenly taken
@@ -47,13 +48,12 @@ CROP = CropShape(128.0, 80, 128)  # as stage 2 makes crop80
 def run(
     options: Options, preset: str = "base", slices: int = SLICES, clips: int = CLIPS, epochs: int = EPOCHS
 ) -> list[Row]:
-    """Delay, speed of the three systems, speed of landmarks, live against offline."""
+    """Delay, speed of the three systems, speed of live crops, live against offline."""
     rows = [Row("a sample comes out after (computing not counted)", 1e3 * Stream.delay / SAMPLE_RATE, "ms")]
     with _one_thread():
         for name in SYSTEMS:
             rows += speed(name, preset, slices)
-    # Landmarks of a picture in ms, of 40 ms that it lasts.
-    rows.append(Row("landmarks (stage 2), apart", 100 * landmarks.run(options)[0].value / 40, "% real time"))
+    rows.append(crops_share(options.clips))
     if options.work_dir:
         return rows + live(options.work_dir)
     with tempfile.TemporaryDirectory() as temporary:
@@ -118,6 +118,22 @@ def speed(name: str, preset: str, slices: int) -> list[Row]:
     shares = {step: 100 * spent * SAMPLE_RATE / len(wave_n) for step, spent in stream.seconds.items()}
     rows = [Row(f"{name} {preset}, one core: {step}", share, "% real time") for step, share in shares.items()]
     return [*rows, Row(f"{name} {preset}, one core: all three", sum(shares.values()), "% real time", SHARE)]
+
+
+def crops_share(folder: Path | None) -> Row:
+    """What face, landmarks and crop of live pictures take of the time that these last; decoding is not counted.
+
+    The clips are those of `folder`, or one that is made here."""
+    finder, spent, count = FaceFinder(), 0.0, 0
+    with tempfile.TemporaryDirectory() as temporary:
+        for path in landmarks.sample_clips(folder, CLIPS_SEEN, Path(temporary)):
+            mouth = LiveMouth(finder, CROP)
+            for picture in read_frames(path):
+                start = time.process_time()
+                with suppress(UtteranceError):  # no face so far
+                    mouth.crop(picture)
+                spent, count = spent + time.process_time() - start, count + 1
+    return Row("face, landmarks and crop of live pictures, one core", 100 * spent * VIDEO_RATE / count, "% real time")
 
 
 # ---- live against offline

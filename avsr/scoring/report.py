@@ -155,7 +155,10 @@ def section(
     tables = [*score_tables(run, results, rows, published), *more]
     tables += difference_tables(run.mark, results, rows, run.references)
     if run.claims:
-        tables.append(claim_table(f"Claims{run.mark}", judge(results, run.claims), names))
+        claimed = claim_table(f"Claims{run.mark}", judge(results, run.claims), names)
+        judged = {side[0] for claim in run.claims for rule in claim.rules for side in (rule.left, rule.right)}
+        claimed.notes += published.otherwise(sorted(judged & results.systems()))
+        tables.append(claimed)
     if run.rules:
         tables.append(check_table(f"Checks{run.mark}", check(results, run.rules), names))
     parts += [table.markdown() for table in tables]

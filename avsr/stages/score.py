@@ -58,7 +58,7 @@ class ScoreConf:
     # Publish every utterance's scores too, in scores/: other runs' rows stand beside them then (avsr.stages.gather)
     keep_scores: bool = False
     checks: str | None = "mini"  # what is asked of the results: conf/checks/<name>.yaml; null: nothing
-    # Of the spectrograms; null: the first test utterance. Of several each has a Figure 3, the first all other figures.
+    # Of the spectrograms; null: one chosen by hash. Of several each has a Figure 3, the first all other figures.
     figure_utterance: str | tuple[str, ...] | None = None
     # Dotted frames around details in Figure 3 of the first: start s, end s, lowest kHz, highest kHz
     figure_boxes: tuple[tuple[float, float, float, float], ...] = ()

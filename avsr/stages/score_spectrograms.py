@@ -10,6 +10,7 @@ from avsr.features.mel import AVSE_SETS, STFT, mel, mel_magnitude
 from avsr.features.stft import stft
 from avsr.noise.sampler import ListMixer
 from avsr.scoring import figures
+from avsr.scoring.examples import choose
 from avsr.scoring.report import Run
 from avsr.scoring.tables import System
 from avsr.stages.score_jobs import ScoreJob, make_estimator
@@ -69,9 +70,9 @@ def figure3(args: argparse.Namespace, conf: Any, run: Run, folder: Path) -> Draw
 
 
 def drawn_utterances(conf: Any, mixer: ListMixer) -> list[str]:
-    """The utterances of `score.figure_utterance`, or the first of the list."""
+    """The utterances of `score.figure_utterance`, or one of the list chosen by hash."""
     asked = conf.figure_utterance
-    return [asked] if isinstance(asked, str) else [*(asked or [min(mixer.rows)])]
+    return [asked] if isinstance(asked, str) else [*(asked or choose(mixer.rows)[:1])]
 
 
 def _panels(

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from avsr.bench import landmarks, loading, stream
-from avsr.bench.common import Options, Row
-from avsr.errors import AvsrError
+from avsr.bench.common import Options
+from avsr.errors import AvsrError, UtteranceError
 from avsr.models.registry import build_model
 from avsr.models.systems import load_system
 from avsr.storage.datadir import read_datadir, write_datadir
@@ -34,11 +34,6 @@ def work(tmp_path_factory) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def fast_landmarks(monkeypatch):
-    monkeypatch.setattr(landmarks, "run", lambda options: [Row("landmarks", 2.0, "ms a frame")])
-
-
 def test_delay_speed_and_landmarks_apart(work):
     rows = stream.run(Options(work_dir=work), preset="tiny", slices=2)
     assert (rows[0].value, rows[0].unit) == (230.0, "ms")
@@ -46,7 +41,33 @@ def test_delay_speed_and_landmarks_apart(work):
         assert all(row.name.startswith(f"{name} tiny, one core: ") and row.value > 0 for row in system)
         assert system[3].value == pytest.approx(sum(row.value for row in system[:3]))
         assert [row.target for row in system] == [None, None, None, 50.0]
-    assert rows[13].name.startswith("landmarks") and rows[13].value == pytest.approx(5.0)  # 2 of 40 ms
+    assert rows[13].name.startswith("face, landmarks and crop of live pictures") and rows[13].unit == "% real time"
+
+
+def test_the_share_of_live_crops_counts_every_picture_once_and_no_decoding(monkeypatch, tmp_path):
+    clock, crops = [0.0], []
+
+    class Mouth:
+        def __init__(self, finder, shape):
+            assert shape == stream.CROP
+
+        def crop(self, picture):
+            crops.append(picture.shape)
+            clock[0] += 0.01
+            if len(crops) == 1:
+                raise UtteranceError("no face so far")
+
+    def slow_frames(path):
+        for _ in range(5):
+            clock[0] += 1.0
+            yield np.zeros((8, 8), np.uint8)
+
+    monkeypatch.setattr(stream, "LiveMouth", Mouth)
+    monkeypatch.setattr(stream, "read_frames", slow_frames)
+    monkeypatch.setattr(stream.time, "process_time", lambda: clock[0])
+    monkeypatch.setattr(landmarks, "sample_clips", lambda folder, count, temporary: [tmp_path / "a", tmp_path / "b"])
+    row = stream.crops_share(None)
+    assert len(crops) == 10 and row.value == pytest.approx(100 * 0.01 / 0.04)  # of 40 ms
 
 
 def test_live_against_offline(work):

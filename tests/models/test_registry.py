@@ -22,7 +22,10 @@ AVSE = (
     "mhca_avcrn_wo_filtering",
     "mhca_avcrn_wo_2stage",
     "mhca_avcrn_gate",
+    "mhca_avcrn_gate_wo_balancing",
+    "mhca_avcrn_gate_wo_filtering",
     "mhca_avcrn_gate_concat",
+    "mhca_avcrn_faithful",
     "vse",
     "vse_faithful",
     "av_se2",
@@ -62,6 +65,17 @@ def test_an_ablation_extends_the_full_system():
     full, part = load_system("mhca_avcrn", "small"), load_system("mhca_avcrn_wo_2stage", "small")
     assert part.model == full.model | {"balancing": False, "filtering": False}
     assert part.name != full.name and part.training == full.training
+
+
+def test_what_is_printed_of_the_block_has_systems_of_its_own():
+    """The figure's single output and its two ablations; the equations' single head, without scale and residual."""
+    gate, literal = load_system("mhca_avcrn_gate"), load_system("mhca_avcrn_faithful")
+    assert gate.model == load_system("mhca_avcrn").model | {"mhca_skip": "gate"}
+    for part in ("balancing", "filtering"):
+        assert load_system(f"mhca_avcrn_gate_wo_{part}").model == gate.model | {part: False}
+    conf = build_model(load_system("mhca_avcrn_faithful", "tiny").model).conf
+    found = (conf.mhca_skip, conf.head, conf.heads, conf.scale, conf.residual)
+    assert found == ("gate", "direct", 1, False, False) and literal.training == gate.training
 
 
 def test_presets_and_sets():

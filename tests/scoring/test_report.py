@@ -53,9 +53,9 @@ def test_markdown_golden():
 
 
 GATE = (
-    "What the paper prints of MHCA-AVCRN and of its ablations w/o balancing and w/o filtering is of the block as its "
-    "figure shows it, here MHCA-AVCRN (gate). Ours of these names have the block's gate on the fused feature "
-    "(`mhca_skip: gated_skip`; why: docs/mhca_study.md)."
+    "What the paper calls MHCA-AVCRN has the block as its figure shows it, here the row MHCA-AVCRN (gate). Ours of the "
+    "paper's names, MHCA-AVCRN, w/o balancing and w/o filtering, have the block's gate on the fused feature "
+    "(`mhca_skip: gated_skip`; why: docs/mhca_study.md); the printed numbers stand beside them too."
 )
 
 
