@@ -75,6 +75,23 @@ def write_json(path: Path, data: Any) -> None:
     write_text(path, json.dumps(data, indent=1, sort_keys=True, ensure_ascii=False) + "\n")
 
 
+def write_new(path: Path, text: str) -> bool:
+    """Writes a text whole, unless there is a file already; whether it was written. Of several writers one is first."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = temporary_path(path)
+    try:
+        with naming(path):
+            temporary.write_text(text, encoding="utf-8")
+            fsync(temporary)
+            os.link(temporary, path)
+    except FileExistsError:
+        return False
+    finally:
+        temporary.unlink(missing_ok=True)
+    return True
+
+
 def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence], delimiter: str = ",") -> None:
     """Writes a table with one header line, atomically."""
     text = io.StringIO()

@@ -40,6 +40,11 @@ class RunFolder:
         self.config, self.best, self.log = self.path / "config.yaml", self.path / "best.pt", self.path / "log.csv"
         self.done, self.nan_batch = self.path / "done.json", self.path / "nan_batch.json"
 
+    def agreed(self, config: dict, device: str) -> Path | None:
+        """exp/format_<protocol>_<device>.json, the number format of all trainings of a protocol; None without one."""
+        protocol = config["system"].get("training")
+        return self.path.parent.parent / f"format_{protocol}_{device}.json" if protocol else None
+
     def best_of(self, phase: str) -> Path:
         """Best weights of an earlier phase of a curriculum."""
         return self.path / f"best-{phase}.pt"

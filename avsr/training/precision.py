@@ -1,21 +1,24 @@
-"""Number format and memory layout: measured for a few steps at the start of a run, then fixed for the whole of it.
+"""Number format and memory layout: measured for a few steps at the start of a run, then fixed for the whole of it, and
+for all trainings of the same protocol in a work folder: what stands in one table differs in nothing else.
 
 A pass of MHCA-AVCRN on a CPU takes half the time with channels_last and a third with bfloat16 where the processor
 has instructions for it; without them bfloat16 is many times slower.
 """
 
 import contextlib
+import json
 import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import nn
 
+from avsr.storage.atomic import write_new
 from avsr.training.checkpoint import random_state, set_random_state
 from avsr.training.conf import TrainConf
 
@@ -84,15 +87,25 @@ def open_formats(model: nn.Module, conf: TrainConf, device: torch.device) -> lis
     return [Precision(dtype, layout) for dtype in formats for layout in layouts]
 
 
-def choose(model: nn.Module, loss: Callable[[], torch.Tensor], conf: TrainConf, device: torch.device) -> Precision:
+def choose(
+    model: nn.Module,
+    loss: Callable[[], torch.Tensor],
+    conf: TrainConf,
+    device: torch.device,
+    agreed: Path | None = None,
+) -> Precision:
     """The fastest of the formats that `conf` leaves open whose loss agrees with plain fp32.
 
     `loss()` gives the mean loss of one real batch. Weights, buffers and random states are as before afterwards.
+    `agreed`: a file in which the first of several trainings writes its choice, and which the others follow where their
+    own loss lets them.
     """
     candidates = open_formats(model, conf, device)
     if len(candidates) == 1:
         log.info("precision: %s (nothing to choose)", candidates[0])
         return candidates[0]
+    if agreed is not None and (held := _read_agreed(agreed)) in candidates:
+        return _follow(model, loss, held, device)
     reference = check_loss(model, loss, Precision(), device)
     trials = []
     for candidate in candidates:
@@ -102,7 +115,28 @@ def choose(model: nn.Module, loss: Callable[[], torch.Tensor], conf: TrainConf, 
         log.info("precision: %s %.3f s a step, loss off by %.1e%s", candidate, trials[-1].seconds, off, verdict)
     chosen = fastest(trials)
     log.info("precision: %s chosen", chosen)
+    if agreed is not None and not write_new(agreed, json.dumps(asdict(chosen)) + "\n"):
+        held = _read_agreed(agreed)  # another training, started beside this one, was first
+        return _follow(model, loss, held, device) if held in candidates else chosen
     return chosen
+
+
+def _read_agreed(path: Path) -> Precision | None:
+    """What another training chose; None where none has, or the file does not say it."""
+    try:
+        return Precision(**json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _follow(model: nn.Module, loss: Callable, held: Precision, device: torch.device) -> Precision:
+    """The format of the trainings beside this one; plain fp32 where this one's loss does not agree."""
+    off = deviation(check_loss(model, loss, held, device), check_loss(model, loss, Precision(), device))
+    if Trial(held, 0.0, off).passed:
+        log.info("precision: %s, as of the trainings beside this one; loss off by %.1e", held, off)
+        return held
+    log.warning("precision: not %s as the trainings beside this one, for the loss is off by %.1e; fp32", held, off)
+    return Precision()
 
 
 def fastest(trials: Sequence[Trial]) -> Precision:

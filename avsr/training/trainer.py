@@ -165,7 +165,8 @@ class _Run:
             total, count, _ = self.task.loss(self.model, batch, self._phase())
             return total / count
 
-        self.precision = precision or choose(self.model, loss, self.conf, self.device)
+        agreed = self.folder.agreed(self.config, self.device.type)
+        self.precision = precision or choose(self.model, loss, self.conf, self.device, agreed)
         self.workers = self.conf.workers
         if self.workers == "auto":
             free = free_cores(self.device, self.conf.threads, self.ranks.world)

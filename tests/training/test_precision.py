@@ -72,6 +72,40 @@ def test_a_format_with_another_loss_is_not_taken(model, monkeypatch, caplog):
     assert "no" in caplog.text
 
 
+def test_trainings_side_by_side_agree_on_one_format(model, monkeypatch, tmp_path, caplog):
+    caplog.set_level("INFO", "avsr")
+    times = {"fp32": 2.0, "bf16": 1.0}
+    monkeypatch.setattr(precision, "has_bf16", lambda device: True)
+    monkeypatch.setattr(precision, "step_seconds", lambda m, lo, c, d: times[c.dtype])
+    conf, agreed = TrainConf(channels_last=False), tmp_path / "exp/format_a_cpu.json"
+    assert choose(model, loss_of(model), conf, CPU, agreed) == Precision("bf16", False)
+    times["bf16"] = 3.0  # chance, or another network: its own trial would say fp32
+    assert choose(model, loss_of(model), conf, CPU, agreed) == Precision("bf16", False)
+    assert choose(model, loss_of(model), conf, CPU) == Precision()
+    assert choose(model, loss_of(model), TrainConf(precision="fp32"), CPU, agreed).dtype == "fp32"  # as it is asked
+
+    def wrong():
+        return loss_of(model)() * (2.0 if torch.is_autocast_enabled("cpu") else 1.0)
+
+    assert choose(model, wrong, conf, CPU, agreed) == Precision()
+    assert "as of the trainings beside this one" in caplog.text and "not bf16 as the trainings beside" in caplog.text
+    agreed.write_text("{}")
+    assert choose(model, loss_of(model), conf, CPU, agreed) == Precision()
+
+
+def test_of_two_that_choose_at_once_the_first_is_followed(model, monkeypatch, tmp_path):
+    agreed = tmp_path / "format_a_cpu.json"
+    monkeypatch.setattr(precision, "has_bf16", lambda device: True)
+
+    def seconds(_model, _loss, candidate, _device):
+        agreed.write_text('{"dtype": "fp32", "channels_last": false}')  # meanwhile
+        return {"fp32": 2.0, "bf16": 1.0}[candidate.dtype]
+
+    monkeypatch.setattr(precision, "step_seconds", seconds)
+    assert choose(model, loss_of(model), TrainConf(channels_last=False), CPU, agreed) == Precision("fp32", False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [agreed.name]
+
+
 def test_nothing_to_choose_means_no_trial(model):
     def never():
         raise AssertionError("a trial was made")

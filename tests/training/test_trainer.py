@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from avsr.errors import AvsrError, UsageError
+from avsr.training.folder import RunFolder
 from avsr.training.report import MAX_SKIPPED
 from tests.training.toy import ToyExamples, ToyModel, ToyTask, run_toy
 
@@ -261,6 +262,9 @@ def test_precision_chosen_at_the_start_is_stored_and_does_not_touch_the_weights(
     chosen = stored(tmp_path / "auto")["precision"]
     run_toy(tmp_path / "set", epochs=1, precision=chosen["dtype"], channels_last=chosen["channels_last"])
     assert valid(tmp_path / "auto") == valid(tmp_path / "set")  # trial steps leave no trace
+    assert RunFolder(tmp_path / "exp/a/seed0").agreed({"system": {"id": "a"}}, "cpu") is None
+    made = RunFolder(tmp_path / "exp/a/seed0").agreed({"system": {"id": "a", "training": "avse"}}, "cpu")
+    assert made == tmp_path / "exp/format_avse_cpu.json"
 
 
 def test_running_statistics_take_the_share_of_a_batch_that_is_asked(tmp_path):
