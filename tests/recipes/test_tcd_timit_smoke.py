@@ -6,7 +6,8 @@ import pytest
 
 from avsr.corpora import mini_tcd
 from avsr.corpora.tcd_timit import TEST
-from avsr.scoring.results import read_csv
+from avsr.scoring.results import read_csv, read_scores
+from avsr.storage.datadir import OTHER_CAMERA
 from tests.recipes.test_smoke import run
 
 CONF = mini_tcd.MiniTcdConf(volunteers=4, tested=2, sentences=4)
@@ -57,6 +58,15 @@ def test_speakers_are_unseen_and_phones_are_what_is_said(work):
     assert splits["text"] == "phones"
     said = {phone for line in (work / "data/train/text").read_text().splitlines() for phone in line.split()[1:]}
     assert {"AH", "T", "IY"} <= said and "SIL" not in said
+
+
+def test_both_cameras_are_in_every_split_and_are_seen(work):
+    splits = json.loads((work / "data/splits.json").read_text())
+    for name in ("train", "valid", "test"):
+        views = {utt.endswith(OTHER_CAMERA) for utt in splits[name]}
+        assert views == {True, False}, name
+    scores = read_scores(work / "exp/mhca_avcrn/seed0/natural_-5dB/scores.tsv")
+    assert {utt.endswith(OTHER_CAMERA) for utt in scores.utts} == {True, False} and not scores.reasons
 
 
 def test_pictures_of_29_97_are_taken_at_25_and_the_window_grows_with_the_eyes(work):
