@@ -1,6 +1,7 @@
 """Sound in and out: any file, any rate, any channels -> 16 kHz mono float32 without DC."""
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from avsr.media.video import FPS, open_media
 RATE = 16000
 SILENCE = 1e-4  # RMS (full scale 1) below which a recording counts as silent
 FULL_SCALE = 0.999
+BLOCK = 1 << 16  # samples of a recording that are read at once
 SOUND_FILES = {".wav", ".flac", ".ogg"}  # read by libsndfile; all others by FFmpeg
 
 
@@ -41,7 +43,9 @@ def read_sound(
     Raises UtteranceError: no file, empty, unreadable, no sound in it, silent (RMS below `silence`).
     """
     path = Path(path)
-    samples_nc, source_rate = _read_file(path) if path.suffix.lower() in SOUND_FILES else _read_container(path)
+    blocks = list(sound_blocks(path))
+    samples_nc = np.concatenate([block for block, _ in blocks] or [np.zeros((0, 1), np.float32)])
+    source_rate = blocks[0][1] if blocks else rate
     if part:
         first, end = (round(picture * source_rate / FPS) for picture in part)
         samples_nc = samples_nc[first:end]
@@ -87,7 +91,16 @@ def sound_seconds(path: Path) -> float | None:
         return float(total * stream.time_base)
 
 
-def _read_file(path: Path) -> tuple[np.ndarray, int]:
+def sound_blocks(path: Path) -> Iterator[tuple[np.ndarray, int]]:
+    """The sound of a recording or a video as it is, piece by piece: (n, channels) float32 and the rate in Hz.
+
+    It begins as `read_sound` says. Raises UtteranceError: no file, empty, unreadable, no sound stream in it.
+    """
+    path = Path(path)
+    return _file_blocks(path) if path.suffix.lower() in SOUND_FILES else _container_blocks(path)
+
+
+def _file_blocks(path: Path) -> Iterator[tuple[np.ndarray, int]]:
     import soundfile
 
     if not path.exists():
@@ -95,7 +108,9 @@ def _read_file(path: Path) -> tuple[np.ndarray, int]:
     if path.stat().st_size == 0:
         raise UtteranceError(f"{path}: is empty (0 bytes); copy it again from the corpus")
     try:
-        return soundfile.read(path, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(path) as file:
+            for samples_nc in file.blocks(BLOCK, dtype="float32", always_2d=True):
+                yield samples_nc, file.samplerate
     except soundfile.LibsndfileError as error:
         raise _unreadable(path, error) from error
 
@@ -105,8 +120,8 @@ def _unreadable(path: Path, error: Exception) -> UtteranceError:
     return UtteranceError(f"{path}: not readable as sound ({reason}); convert it to wav")
 
 
-def _read_container(path: Path) -> tuple[np.ndarray, int]:
-    """All samples (n, channels) float32 of the first sound stream, from the first picture on, and their rate."""
+def _container_blocks(path: Path) -> Iterator[tuple[np.ndarray, int]]:
+    """The first sound stream, from the first picture on."""
     import av
 
     with open_media(path) as container:
@@ -114,7 +129,7 @@ def _read_container(path: Path) -> tuple[np.ndarray, int]:
             raise UtteranceError(f"{path}: has no sound; give a file with sound in wav.scp")
         stream = container.streams.audio[0]
         pictures = container.streams.video[0] if container.streams.video else None
-        rate, channels, late, parts = stream.rate, stream.channels, 0.0, []
+        rate, shift = stream.rate, None  # samples of silence in front; below zero: samples to leave out
         resampler = av.AudioResampler(format="fltp", layout=stream.layout, rate=rate)  # changes the sample type alone
         for packet in container.demux(stream):
             try:
@@ -122,13 +137,17 @@ def _read_container(path: Path) -> tuple[np.ndarray, int]:
             except av.error.InvalidDataError:  # damaged packets leave the sound short; the length rule judges it
                 continue
             for frame in frames:
-                if not parts and pictures is not None and None not in (frame.pts, pictures.start_time):
-                    late = float(frame.pts * frame.time_base - pictures.start_time * pictures.time_base)
-                parts += [made.to_ndarray() for made in resampler.resample(frame)]
-    if not parts:
-        return np.zeros((0, channels), np.float32), rate
-    samples_nc = np.concatenate(parts, axis=1).T
-    shift = round(late * rate)
-    if shift > 0:
-        samples_nc = np.concatenate([np.zeros((shift, channels), np.float32), samples_nc])
-    return samples_nc[max(-shift, 0) :], rate
+                if shift is None:
+                    late = 0.0
+                    if pictures is not None and None not in (frame.pts, pictures.start_time):
+                        late = float(frame.pts * frame.time_base - pictures.start_time * pictures.time_base)
+                    shift = round(late * rate)
+                for made in resampler.resample(frame):
+                    samples_nc = made.to_ndarray().T
+                    if shift > 0:
+                        yield np.zeros((shift, samples_nc.shape[1]), np.float32), rate
+                        shift = 0
+                    kept_nc = samples_nc[-shift:] if shift else samples_nc
+                    shift = min(shift + len(samples_nc), 0)
+                    if len(kept_nc):
+                        yield kept_nc, rate
