@@ -13,13 +13,23 @@ from avsr.media.audio import RATE, SILENCE, sound_blocks
 
 @dataclass(frozen=True)
 class Measured:
-    """A clip's sound as it is: seconds, rate (Hz), channels; mean and RMS (full scale 1) of its channels' mean."""
+    """A clip's sound as it is: samples, rate (Hz), channels; mean and RMS (full scale 1) of its channels' mean."""
 
-    seconds: float
+    samples: int
     rate: int
     channels: int
     mean: float
     rms: float
+
+    @property
+    def seconds(self) -> float:
+        """How long it lasts."""
+        return self.samples / self.rate
+
+    @property
+    def length(self) -> int:
+        """Its samples at 16 kHz."""
+        return -(-self.samples * RATE // self.rate)
 
 
 def measure(path: Path) -> Measured:
@@ -38,7 +48,7 @@ def measure(path: Path) -> Measured:
     rms = math.sqrt(max(squares / samples - mean**2, 0.0))
     if rms < SILENCE:
         raise UtteranceError(f"{path}: is silent (RMS {rms:.1e})")
-    return Measured(samples / rate, rate, channels, mean, rms)
+    return Measured(samples, rate, channels, mean, rms)
 
 
 def pieces(path: Path, measured: Measured) -> Iterator[np.ndarray]:

@@ -166,11 +166,15 @@ def find_predictor() -> Path:
 
 @dataclass
 class Tracker:
-    """Follows one face through the pictures of an utterance: the largest at first, then the nearest to the last."""
+    """Follows one face through the pictures of an utterance: the largest at first, then the nearest to the last.
+
+    `face`: at first not the largest but that number from the left, from 1 on, in the first picture with so many.
+    """
 
     finder: FaceFinder
     conf: DetectConf
     counts: Counts = field(default_factory=Counts)
+    face: int | None = None
     _last: Box | None = None  # where the face was seen last
     _lost: int = 0  # searches since then
     _look: np.ndarray | None = None  # the face in the last regular detection that found it
@@ -223,6 +227,8 @@ class Tracker:
         if self._last is None:
             everywhere = self.finder.first_faces(picture)
             box = max(everywhere, key=lambda box: box.width, default=None)
+            if self.face:
+                box = dict(enumerate(sorted(everywhere, key=lambda box: box.left), 1)).get(self.face)
             self.counts.faces = max(self.counts.faces, len(everywhere))
         else:
             scale = max(self._last.width / FACE, 1.0)
