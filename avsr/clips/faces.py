@@ -22,6 +22,10 @@ WHOLE = DetectConf(width=100_000)  # the first search in full size, where a face
 LOST = 12  # pictures (about half a second) without the face from which on its lips count as not seen
 
 
+class NoFace(UtteranceError):
+    """Pictures without any face."""
+
+
 @dataclass(frozen=True)
 class Face:
     """The landmarks (T, 68, 2) of the face in px, gaps filled; where it is `seen` (T,); how many faces the first
@@ -46,7 +50,7 @@ class Face:
 def follow(path: Path, face: int | None = None) -> Face:
     """The largest face of the first picture that shows one, or the `face`-th from the left, through the whole clip.
 
-    Raises UtteranceError: no face at all, not so many, or what `read_frames` says.
+    Raises NoFace; UtteranceError: not so many faces, or what `read_frames` says.
     """
     conf = WHOLE if face else DetectConf()
     finder = FaceFinder(conf)
@@ -54,9 +58,9 @@ def follow(path: Path, face: int | None = None) -> Face:
     points_tpx = np.stack(list(tracker.track(read_frames(path))))
     found_t = ~np.isnan(points_tpx[:, MOUTH]).any(axis=(1, 2))
     if not found_t.any():
-        most = tracker.counts.faces
-        what = f"there are {most} faces at most in a picture, not {face}" if face and most else "no face was found"
-        raise UtteranceError(f"{path}: {what}")
+        if most := tracker.counts.faces:
+            raise UtteranceError(f"{path}: there are {most} faces at most in a picture, not {face}; lower --face")
+        raise NoFace(f"{path}: no face was found")
     points_tpx = fill_gaps(points_tpx)
     if not face_scale(points_tpx) > 0:
         raise UtteranceError(f"{path}: the face that was found has no size")

@@ -24,7 +24,8 @@ DASHES = ("-", "--", "-.", ":")
 LIMIT = 150_000  # bytes of a published figure
 
 
-def _figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple["Figure", np.ndarray]:
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1) -> tuple["Figure", np.ndarray]:
+    """A figure of so many inches and its axes (rows, columns)."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -73,7 +74,7 @@ def spectrogram_panels(panels: Sequence[tuple[str, np.ndarray]], hop_s: float = 
     levels = [decibels(magnitude_tf) for _, magnitude_tf in panels]
     top = max(float(level_tf.max()) for level_tf in levels)
     step = 1.0 if bin_hz is None else bin_hz / 1000.0
-    figure, axes = _figure(8.0, 0.5 + 1.3 * len(panels), len(panels))
+    figure, axes = new_figure(8.0, 0.5 + 1.3 * len(panels), len(panels))
     for axis, (title, _), level_tf in zip(axes[:, 0], panels, levels, strict=True):
         frames, bins = level_tf.shape
         picture = axis.imshow(level_tf.T, origin="lower", aspect="auto", cmap="cividis", vmin=top - span_db, vmax=top,
@@ -100,7 +101,7 @@ def error_against_snr(curves: Mapping[str, Mapping[int, tuple[float, float, floa
     own.
     """
     levels = levels or {}
-    figure, axes = _figure(8.0, 4.6 if len(curves) + len(levels) <= 10 else 5.6)
+    figure, axes = new_figure(8.0, 4.6 if len(curves) + len(levels) <= 10 else 5.6)
     axis = axes[0, 0]
     styles = _looks([*curves, *levels], looks or {})
     snrs = sorted({snr for curve in curves.values() for snr in curve})
@@ -138,7 +139,7 @@ def score_against_cost(panels: Mapping[str, Mapping[str, tuple[float, float, flo
 
     Bars are 95 % intervals; the axis of costs is logarithmic.
     """
-    figure, axes = _figure(9.0, 4.2, 1, len(panels))
+    figure, axes = new_figure(9.0, 4.2, 1, len(panels))
     names = [*dict.fromkeys(name for points in panels.values() for name in points)]
     for axis, (title, points) in zip(axes[0], panels.items(), strict=True):
         for name, (gmac, value, low, high) in points.items():
@@ -171,7 +172,7 @@ def _log_costs(axis: "Axes", costs: Sequence[float]) -> None:
 
 def error_by_position(curves: Mapping[str, np.ndarray], alarm: float) -> "Figure":
     """Error at each position in the slice over that inside, a line a system; dotted: `alarm`, where seams matter."""
-    figure, axes = _figure(8.0, 3.2)
+    figure, axes = new_figure(8.0, 3.2)
     axis = axes[0, 0]
     for k, (name, errors_p) in enumerate(curves.items()):
         axis.plot(np.arange(len(errors_p)), errors_p, label=name, lw=1.6, ms=3.5, **_style(k))
@@ -186,7 +187,7 @@ def error_by_position(curves: Mapping[str, np.ndarray], alarm: float) -> "Figure
 
 def crop_sheet(rows: Sequence[tuple[str, np.ndarray]]) -> "Figure":
     """Mouth crops (AE-MSR Figure 7): a row an utterance, (id, grey pictures of (pictures, height, width) uint8)."""
-    figure, axes = _figure(max(len(crops_thw) for _, crops_thw in rows), 1.2 * len(rows), len(rows))
+    figure, axes = new_figure(max(len(crops_thw) for _, crops_thw in rows), 1.2 * len(rows), len(rows))
     for axis, (name, crops_thw) in zip(axes[:, 0], rows, strict=True):
         axis.set_axis_off()
         axis.set_title(name, fontsize=8, loc="left", pad=3)
@@ -201,7 +202,7 @@ def training_curves(curves: Mapping[str, Mapping[str, np.ndarray]], valid_label:
     Systems of one figure share what their validation measures. `relative` divides every loss by its first value, so
     that those of other units share an axis; what is no loss, such as an accuracy, stays as it is.
     """
-    figure, axes = _figure(9.0, 3.8, 1, 2)
+    figure, axes = new_figure(9.0, 3.8, 1, 2)
     for axis, column, label in zip(axes[0], ("train", "valid"), ("training loss", valid_label), strict=True):
         divided = relative and "loss" in label
         for k, (name, curve) in enumerate(curves.items()):
@@ -220,7 +221,7 @@ def training_curves(curves: Mapping[str, Mapping[str, np.ndarray]], valid_label:
 
 def attention_map(weights_lt: np.ndarray, tokens: Sequence[str], seconds: float, title: str = "") -> "Figure":
     """Attention of a decoder: rows are written tokens, columns the encoder's slots over `seconds` of input."""
-    figure, axes = _figure(8.0, 0.9 + 0.16 * max(len(tokens), 8))
+    figure, axes = new_figure(8.0, 0.9 + 0.16 * max(len(tokens), 8))
     axis = axes[0, 0]
     picture = axis.imshow(weights_lt, aspect="auto", cmap="cividis", vmin=0, extent=(0, seconds, len(tokens), 0),
                           interpolation="nearest")
@@ -235,7 +236,7 @@ def gate_maps(panels: Sequence[tuple[str, np.ndarray]], seconds: float, label: s
               columns: int = 2) -> "Figure":
     """Gates or attention factors (bins, frames) in 0..1, one panel a level (MHCA-AVCRN alpha, beta), one scale."""
     rows = -(-len(panels) // columns)
-    figure, axes = _figure(8.0, 0.5 + 1.5 * rows, rows, columns)
+    figure, axes = new_figure(8.0, 0.5 + 1.5 * rows, rows, columns)
     for axis in axes.flat[len(panels):]:
         axis.set_visible(False)
     for axis, (title, gate_ft) in zip(axes.flat, panels, strict=False):
@@ -257,7 +258,7 @@ def _style(k: int) -> dict:
 def gains(panels: Mapping[str, Sequence[tuple[str, float, float, float]]], xlabel: str) -> "Figure":
     """What systems gain over a reference: title -> (name, value, low, high), bars are 95 % intervals. A name keeps its
     line in all panels; the order is that of the first panel, upside down as one reads."""
-    figure, axes = _figure(2.5 + 2.2 * len(panels), 0.9 + 0.2 * max(map(len, panels.values())), 1, len(panels))
+    figure, axes = new_figure(2.5 + 2.2 * len(panels), 0.9 + 0.2 * max(map(len, panels.values())), 1, len(panels))
     names = list(dict.fromkeys(name for points in panels.values() for name, *_ in points))
     for axis, (title, points) in zip(axes[0], panels.items(), strict=True):
         y = np.array([-names.index(name) for name, *_ in points])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from avsr.clips.faces import follow, mouths
+from avsr.clips.faces import NoFace, follow, mouths
 from avsr.errors import UtteranceError
 from avsr.media.crops import Cropper, CropShape
 from avsr.media.landmarks import DetectConf, FaceFinder, detect
@@ -57,5 +57,5 @@ def test_of_three_faces_the_largest_or_the_one_asked_for(tmp_path):
 
 def test_no_face(tmp_path):
     path = write_clip(tmp_path / "wall.mp4", np.full((6, 288, 360, 3), 90, np.uint8))
-    with pytest.raises(UtteranceError, match="wall.mp4: no face was found"):
+    with pytest.raises(NoFace, match="wall.mp4: no face was found"):
         follow(path)
