@@ -47,33 +47,43 @@ class KeepingStream(Stream):
 
 
 def draw(kept: Kept, title: str, text: str = "") -> "Figure":
-    """Mouths where there are any, then log-mel of the sound as it is and enhanced on one scale, and each cell's gain."""
-    noisy_tf, clean_tf = np.concatenate(kept.noisy), np.concatenate(kept.clean)
-    gain_tf = np.clip(clean_tf / np.maximum(noisy_tf, 1e-8), 0, 1)
-    levels = [figures.decibels(noisy_tf), figures.decibels(clean_tf)]
-    top = max(float(level_tf.max()) for level_tf in levels)
-    scale = (top - 60, top)
-    panels = [("as it is", levels[0], scale), ("enhanced", levels[1], scale), ("gain", gain_tf, (0, 1))]
+    """Mouths where there are any, then log-mel of the sound as it is and, where there is one, enhanced, on one scale,
+    and the gain; `text` above."""
+    panels = _panels(kept)
     rows = len(panels) + bool(kept.pictures)
     figure, axes = figures.new_figure(8.0, 0.6 + 1.5 * rows + 0.3 * bool(text), rows)
     if kept.pictures:
         _mouths(axes[0, 0], kept.pictures)
-    for axis, (name, panel_tf, (low, high)) in zip(axes[-len(panels):, 0], panels, strict=True):
+    for axis, (name, panel_tf, low, high) in zip(axes[rows - len(panels) :, 0], panels, strict=True):
         picture = axis.imshow(panel_tf.T, origin="lower", aspect="auto", cmap="cividis", vmin=low, vmax=high,
                               extent=(0, len(panel_tf) / 100, 0, panel_tf.shape[1]), interpolation="nearest")
         axis.set_title(name, fontsize=10, loc="left", pad=3)
         axis.tick_params(labelsize=8)
         figure.colorbar(picture, ax=axis, pad=0.01).set_label("0 to 1" if name == "gain" else "dB", fontsize=8)
-    axes[-1, 0].set_xlabel("time in s", fontsize=9)
-    figure.supylabel("mel band", fontsize=9)
+    if panels:
+        axes[-1, 0].set_xlabel("time in s", fontsize=9)
+        figure.supylabel("mel band", fontsize=9)
     figure.suptitle("\n".join([title, *([f"“{text}”"] if text else [])]), fontsize=10)
     return figure
+
+
+def _panels(kept: Kept) -> list[tuple[str, np.ndarray, float, float]]:
+    """Name, values (frames, bands), ends of the scale."""
+    found = [("as it is", kept.noisy), ("enhanced", kept.clean)]
+    magnitudes = [(name, np.concatenate(pieces)) for name, pieces in found if pieces]
+    levels = [(name, figures.decibels(one_tf)) for name, one_tf in magnitudes]
+    top = max((float(level_tf.max()) for _, level_tf in levels), default=0.0)
+    panels = [(name, level_tf, top - 60, top) for name, level_tf in levels]
+    if len(magnitudes) == 2:
+        (_, noisy_tf), (_, clean_tf) = magnitudes
+        panels.append(("gain", np.clip(clean_tf / np.maximum(noisy_tf, 1e-8), 0, 1), 0.0, 1.0))
+    return panels
 
 
 def _mouths(axis, pictures: Sequence[np.ndarray]) -> None:
     chosen = np.linspace(0, len(pictures) - 1, min(MOUTHS, len(pictures))).round().astype(int)
     axis.imshow(np.concatenate([pictures[k] for k in chosen], axis=1), cmap="gray", vmin=0, vmax=255)
-    axis.set_title("what it sees, one picture of a slice", fontsize=10, loc="left", pad=3)
+    axis.set_title("what it sees", fontsize=10, loc="left", pad=3)
     axis.set_axis_off()
 
 
