@@ -40,6 +40,7 @@ METRICS = {
         Metric("seam_ratio", "squared error of the log-mel, edges over inside", "seam_edge", "seam_inner"),
         Metric("wer", "WER %", "word_errors", "words", 100.0, 1),
         Metric("cer", "CER %", "char_errors", "chars", 100.0, 1),
+        Metric("keywords", "letters and digits right %", "keyword_hits", "keywords", 100.0, 1),
         Metric("wer_greedy", "WER % (greedy)", "greedy_word_errors", "words", 100.0, 1),
         Metric("cer_greedy", "CER % (greedy)", "greedy_char_errors", "chars", 100.0, 1),
         Metric("top1", "word accuracy %", "top1", scale=100.0, decimals=1),

@@ -54,6 +54,7 @@ PHONES_NOTE = ("Recognisers write phones here, and phones are counted; the paper
 # Metric -> title, by whether transcripts are phones. Of these the characters that spell them are nobody's measure.
 RECOGNITION = {
     False: {"wer": "WER %, babble (AE-MSR Tables 2 and 3)", "cer": "CER %, babble",
+            "keywords": "letters and digits right %, babble (of GRID's sentences)",
             "wer_greedy": "WER %, greedy search, babble"},
     True: {"wer": "phone error rate %, babble", "wer_greedy": "phone error rate %, greedy search, babble"},
 }  # fmt: skip
@@ -226,6 +227,8 @@ def score_tables(run: Run, results: Results, rows: Sequence[System], published: 
         tables.append(make(f"Enhancement: {title}", columns, enhances))
     tables.append(seam_table(run.mark, results, rows))
     for metric, title in RECOGNITION[run.phones].items():
+        if metric == "keywords" and not any(results.measured(row.id, metric) for row in rows):
+            continue
         tables.append(make(f"Recognition: {title}", babble_columns(SNRS_RECOGNITION, metric, True), recognises,
                            f"A row that sees no sound (V) has one value; it stands under `clean`.{unit}", paper))
     for title, columns, note in _energy_columns(results):

@@ -140,6 +140,10 @@ class Results:
         """The seeds of a system that were scored on a test set."""
         return list(self.scores.get((system, test_set), {}))
 
+    def measured(self, system: str, name: str) -> bool:
+        """Whether a metric of a system was scored on any test set."""
+        return any(system == one and self._chosen(one, test_set, name) for one, test_set in self.scores)
+
     def summary(self, system: str, test_set: str, name: str, seed: int | None = None) -> Summary | None:
         """A metric over all seeds, or of one seed; None where the system was not run on the set."""
         return self._summary(system, test_set, name, seed)

@@ -1,11 +1,15 @@
 """Recognition scores: word and character errors, word accuracy, and transcripts in sclite's trn format."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from avsr.corpora.grid import GRAMMAR
 from avsr.storage.atomic import write_text
+
+KEYWORDS = (3, 4)  # places of letter and digit in a sentence of GRID
 
 
 def normalise(text: str) -> str:
@@ -16,8 +20,9 @@ def normalise(text: str) -> str:
 def count_errors(reference: str, hypothesis: str) -> dict:
     """Word and character errors of one utterance by jiwer; rates are pooled over the test set, never capped.
 
-    Returns words, word_errors, substitutions, deletions, insertions, chars, char_errors. Characters include the single
-    spaces between words.
+    Returns words, word_errors, substitutions, deletions, insertions, chars, char_errors; of a sentence of GRID also
+    keywords (2, letter and digit) and keyword_hits, how many of them stand against themselves. Characters include the
+    single spaces between words.
     """
     import jiwer
 
@@ -32,7 +37,22 @@ def count_errors(reference: str, hypothesis: str) -> dict:
         "insertions": words.insertions,
         "chars": len(reference),
         "char_errors": chars.substitutions + chars.deletions + chars.insertions,
+        **(_keywords(words.alignments[0]) if is_grid(reference) else {}),
     }
+
+
+def is_grid(sentence: str) -> bool:
+    """Whether a normalised sentence has the six words of GRID's grammar."""
+    spoken = sentence.lower().split()
+    return len(spoken) == len(GRAMMAR) and all(
+        word in words.values() for word, words in zip(spoken, GRAMMAR, strict=True)
+    )
+
+
+def _keywords(alignment: Iterable[Any]) -> dict:
+    """Letter and digit are what GRID's users count: the fourth and fifth word."""
+    right = {k for chunk in alignment if chunk.type == "equal" for k in range(chunk.ref_start_idx, chunk.ref_end_idx)}
+    return {"keywords": len(KEYWORDS), "keyword_hits": sum(k in right for k in KEYWORDS)}
 
 
 def score_transcripts(reference: str, best: str, greedy: str | None = None) -> dict:
@@ -40,7 +60,8 @@ def score_transcripts(reference: str, best: str, greedy: str | None = None) -> d
     counts = count_errors(reference, best)
     if counts["words"] == 0:  # no error rate can be had of it, and its insertions belong to no reference
         return {"reason": "wer: the reference is empty"}
-    scores = {name: counts[name] for name in ("words", "word_errors", "chars", "char_errors")}
+    names = ("words", "word_errors", "chars", "char_errors", "keywords", "keyword_hits")
+    scores = {name: counts[name] for name in names if name in counts}
     if greedy is not None:
         plain = count_errors(reference, greedy)
         scores |= {"greedy_word_errors": plain["word_errors"], "greedy_char_errors": plain["char_errors"]}

@@ -37,6 +37,30 @@ def test_counts_of_hand_made_cases(reference, hypothesis, s, d, i, chars):
     assert counts["words"] == len(reference.split()) and counts["chars"] == len(reference)
 
 
+@pytest.mark.parametrize(
+    ("hypothesis", "hits"),
+    [
+        ("BIN BLUE AT F TWO NOW", 2),
+        ("bin  blue at f two now", 2),
+        ("LAY RED IN F TWO SOON", 2),  # other words do not count
+        ("BIN BLUE AT S TWO NOW", 1),
+        ("BIN BLUE AT F THREE NOW", 1),
+        ("BLUE AT F TWO NOW", 2),  # a word is lost before them
+        ("BIN BLUE AT F F TWO NOW", 2),
+        ("TWO F", 1),  # in the wrong order one of the two stands against itself
+        ("", 0),
+    ],
+)
+def test_letters_and_digits_of_grid(hypothesis, hits):
+    counts = score_transcripts("BIN BLUE AT F TWO NOW", hypothesis)
+    assert (counts["keywords"], counts["keyword_hits"]) == (2, hits)
+
+
+@pytest.mark.parametrize("sentence", ["BIN BLUE AT W TWO NOW", "BIN BLUE AT F TWO", "A B C D E F", ""])
+def test_other_sentences_have_no_keywords(sentence):
+    assert "keywords" not in count_errors(sentence, "BIN BLUE AT F TWO NOW")
+
+
 def test_counts_equal_an_own_edit_distance():
     draw = random.Random(1)
     words = ["AT", "BIN", "B", "BLUE", "IN", "A", "NINE", "FINE"]
