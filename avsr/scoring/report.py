@@ -18,6 +18,7 @@ from avsr.scoring.claims import Claim, claim_table, judge
 from avsr.scoring.compared import compared_table
 from avsr.scoring.confusions import word_tables
 from avsr.scoring.differences import difference_tables
+from avsr.scoring.elsewhere import lip_reading_table
 from avsr.scoring.examples import example_table
 from avsr.scoring.heads import head_note
 from avsr.scoring.published import PublishedNumbers, read_published
@@ -231,6 +232,8 @@ def score_tables(run: Run, results: Results, rows: Sequence[System], published: 
             continue
         tables.append(make(f"Recognition: {title}", babble_columns(SNRS_RECOGNITION, metric, True), recognises,
                            f"A row that sees no sound (V) has one value; it stands under `clean`.{unit}", paper))
+    if not run.synthetic and not run.phones:
+        tables.append(lip_reading_table(run.recipe, run.protocol, run.mark, results, rows))
     for title, columns, note in _energy_columns(results):
         expected = cleans_bins if note is BINS_NOTE else cleans
         tables.append(make(f"Energy error %, {title}", columns, expected, note))
