@@ -11,12 +11,13 @@ import argparse
 import sys
 from pathlib import Path
 
-from avsr.clips import command
+from avsr import command
+from avsr.clips import options
 
 
 def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0, 1 for a clip that cannot be used, 2 for a wrong option."""
-    made = command.parser("enhance", __doc__)
+    made = options.parser("enhance", __doc__)
     made.add_argument("--out", type=Path, required=True, help="wav, flac, ogg; mp4, mov, mkv: video too")
     made.add_argument("--checkpoint", type=Path, required=True, help="trained MHCA-AVCRN, Audio-only CRN or VSE")
     return command.run(made, body, argv)

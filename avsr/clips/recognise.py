@@ -24,6 +24,7 @@ from avsr.parallel import progress
 from avsr.pieces import units_of
 from avsr.training import checkpoint as checkpoints
 from avsr.training import frontend as frontends
+from avsr.training import light
 
 log = logging.getLogger("avsr")
 
@@ -49,8 +50,8 @@ class Recogniser:
             raise UsageError(f"{checkpoint}: is of {content['system']}, which writes no text; name a recogniser")
         self.units, self.device = units_of(content, str(checkpoint)), device
         self.sees, self.hears = bool(self.model.video_input), bool(self.model.audio_input)
-        self._front = None
-        if self.sees:
+        self._front = light.inside(content, checkpoint, device) if self.sees and frontend is None else None
+        if self.sees and self._front is None:
             self._front = frontends.load(frontends.find(frontend) if frontend else frontend_of(checkpoint), device)
 
     def text(self, wave_n: np.ndarray | None, crops_thw: np.ndarray | None, beam: int, length_penalty: float) -> str:
@@ -106,7 +107,7 @@ def recognise(
     Args:
         path: any file that FFmpeg reads.
         checkpoint: of a recogniser or a joint system.
-        frontend: what it sees by; found beside the checkpoint where not given.
+        frontend: what it sees by; inside the checkpoint or beside it where not given.
         face: number from the left, in the place of the largest.
         show: a PNG of what the recogniser saw and heard of the first part, with its text.
         overwrite: a file that is there already is written over.

@@ -25,6 +25,7 @@ from avsr.scoring.seams import POSITIONS, score_seams, write_seams
 from avsr.scoring.shuffled import partners
 from avsr.scoring.speech import METRICS, have_pesq, score_utterance
 from avsr.scoring.words import score_label, score_transcripts, write_trn
+from avsr.stages.own_lips import OwnLips, lips_of
 from avsr.stages.shards import failed_row, write_failed
 from avsr.storage.arrays import Store
 from avsr.storage.atomic import write_text
@@ -278,7 +279,7 @@ def _transcripts(job: ScoreJob, failed: dict[str, Exception]) -> dict[str, dict]
 
     model, content = load_model(job.checkpoint, job.device, job.system)
     units, mixer = units_of(content, str(job.checkpoint)), _mixer(job)
-    store = video_store(job.work_dir, "test", model.video_input) if model.video_input else None
+    store = lips_of(job.work_dir, content, job.checkpoint, job.device) if model.video_input else None
     table = read_datadir(job.work_dir / "data" / "test")
     texts = {utt: units.clean(row.text)[0] for utt, row in table.items()}  # what no recogniser can spell: left out
     utts = [utt for utt in sorted(mixer.rows) if store is None or utt in store]
@@ -318,7 +319,7 @@ def speed_line(utterances: int, speech: float, seconds: float, beam: int) -> str
     return f"decoded {utterances} utterances, {speech:.0f} s of speech, in {seconds:.1f} s (beam {beam}): {ratio}"
 
 
-def _heard_and_seen(model: Any, mixer: ListMixer, store: Store | None, utt: str) -> dict[str, Any]:
+def _heard_and_seen(model: Any, mixer: ListMixer, store: Store | OwnLips | None, utt: str) -> dict[str, Any]:
     """What a recogniser decodes of an utterance."""
     noisy_n, _ = mixer.mixture(utt)
     item: dict[str, Any] = {"utts": utt, "frames": len(noisy_n) // 640}

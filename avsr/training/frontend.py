@@ -51,10 +51,14 @@ def read(path: Path) -> dict:
 def load(path: Path, device: str | torch.device = "cpu") -> nn.Module:
     """The front-end, in eval mode: (b, t, h, w) uint8 crops -> (b, t, d). Raises as `read`, and AvsrError where the
     weights do not fit the configuration beside them."""
-    content = read(path)
-    frontend = build_frontend(content["config"]["system"]["model"])
-    checkpoint.fill(frontend, content["model"], path)
-    return frontend.to(device).eval()
+    return built(read(path), path).to(device).eval()
+
+
+def built(content: dict[str, Any], where: Path) -> nn.Module:
+    """The front-end of a content as `read` gives it; AvsrError as `load`."""
+    made = build_frontend(content["config"]["system"]["model"])
+    checkpoint.fill(made, content["model"], where)
+    return made
 
 
 def best_of(paths: Sequence[Path]) -> Path:

@@ -1,31 +1,14 @@
-"""What the commands on a single clip share: options, one line for what goes wrong, exit codes."""
+"""Commands of a single run: one line for what goes wrong, and an exit code."""
 
 import argparse
 import logging
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from avsr import signals
 from avsr.errors import AvsrError, disk_line
 
 log = logging.getLogger("avsr")
-
-
-def parser(name: str, doc: str) -> argparse.ArgumentParser:
-    """The options of both."""
-    made = argparse.ArgumentParser(
-        prog=f"python -m avsr.{name}",
-        description=doc,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    made.add_argument("clip", type=Path, help="video or sound, any container, frame rate and sample rate")
-    made.add_argument("--face", type=int, metavar="N", help="follow face N from the left, not the largest")
-    made.add_argument("--show", type=Path, metavar="PNG", help="a picture of what the network saw and heard")
-    made.add_argument("--overwrite", action="store_true", help="write over files that are there")
-    made.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
-    return made
 
 
 def run(made: argparse.ArgumentParser, body: Callable[[argparse.Namespace], None], argv: list[str] | None) -> int:
