@@ -110,7 +110,9 @@ def test_seams_are_measured_with_the_quality_and_not_in_babble(work, monkeypatch
         errors = []
         for position in range(20):
             gain = 0.25 if position in (0, 19) else 0.5
-            made, true = (np.maximum(m[position::20], 1e-5) for m in (gain * noisy_tf, clean_tf))
+            frames = range(position, len(noisy_tf), 20)
+            frames = [t for t in frames if 0 < t < len(noisy_tf) - 1]  # its ends lie at no seam
+            made, true = (np.maximum(m[frames], 1e-5) for m in (gain * noisy_tf, clean_tf))
             errors.append(np.mean((20 * np.log10(made / true)) ** 2))
         assert scores.columns["seam_edge"][place] == pytest.approx((errors[0] + errors[19]) / 2, rel=1e-4)
         assert scores.columns["seam_inner"][place] == pytest.approx(np.mean(errors[5:15]), rel=1e-4)
