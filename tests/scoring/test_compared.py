@@ -39,7 +39,7 @@ def test_every_quantity_has_columns_of_its_own():
     assert rows["L2L"] == ["–"] * 6 + ["0.26", "0.19", "2.46", "2.89"]
     assert rows["MHCA-AVCRN"][2:] == ["+0.75 [+0.75, +0.75]"] + ["–"] * 7
     assert table.notes[-1] == "Not run: L2L."
-    assert "here MHCA-AVCRN (gate)" in table.notes[-2]
+    assert "here the row MHCA-AVCRN (gate)" in table.notes[-2]
 
 
 def test_a_run_without_its_systems_has_no_such_table():
