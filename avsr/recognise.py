@@ -18,7 +18,7 @@ def main(argv: list[str] | None = None) -> int:
     """Runs the command; returns its exit code: 0, 1 for a clip that cannot be used, 2 for a wrong option."""
     made = options.parser("recognise", __doc__)
     made.add_argument("--checkpoint", type=Path, required=True, help="a trained recogniser or joint system")
-    made.add_argument("--frontend", type=Path, help="its front-end, where it does not lie beside: exp/frontend.pt")
+    made.add_argument("--frontend", type=Path, help="its front-end, where it lies neither inside nor beside")
     made.add_argument("--beam", type=int, default=30, help="hypotheses of the beam search (default 30)")
     return command.run(made, body, argv)
 

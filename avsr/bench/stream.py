@@ -23,7 +23,6 @@ from avsr.bench.common import Options, Row, run_stage
 from avsr.bench.loading import make_work
 from avsr.errors import AvsrError, UtteranceError
 from avsr.features.frames import SAMPLE_RATE, VIDEO_RATE
-from avsr.media.crops import CropShape
 from avsr.media.landmarks import FaceFinder
 from avsr.media.live_crops import LiveMouth
 from avsr.media.video import read_frames
@@ -32,6 +31,7 @@ from avsr.models.systems import load_system
 from avsr.noise.mixing import LEVEL
 from avsr.noise.sampler import ListMixer
 from avsr.scoring.speech import si_sdr
+from avsr.stages.crop import CropConf
 from avsr.storage.arrays import Store
 from avsr.storage.datadir import Utterance, read_datadir
 from avsr.streaming import SLICE, RunningLevel, Stream, open_stream, run_through
@@ -42,7 +42,7 @@ CLIPS_SEEN = 12  # of a folder, for the share of faces and crops
 CLIPS, TEST, EPOCHS = 24, 4, 4  # of the corpus made here, and of the training on it
 SHARE = 50.0  # % of real time, on one core
 MIXTURES = 24  # of the test lists, evenly taken
-CROP = CropShape(128.0, 80, 128)  # as stage 2 makes crop80
+CROP = CropConf().shapes["crop80"]
 
 
 def run(

@@ -50,9 +50,10 @@ def enhance(
     checkpoint that cannot be used.
     """
     path, out, show = Path(path), out and Path(out), show and Path(show)
-    for name, suffixes in ((out, None), (show, [".png"])):
-        if name:
-            check_out(name, path, overwrite, *([suffixes] if suffixes else []))
+    if out:
+        check_out(out, path, overwrite)
+    if show:
+        check_out(show, path, overwrite, (".png",))
     model = open_stream(Path(checkpoint), device=device).model
     clip = look(path, sees=bool(model.video_input), face=face)
     for line in clip.remarks:

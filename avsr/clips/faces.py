@@ -13,11 +13,12 @@ import numpy as np
 
 from avsr.errors import UtteranceError
 from avsr.features.frames import VIDEO_RATE
-from avsr.media.crops import Cropper, CropShape, face_scale
+from avsr.media.crops import Cropper, face_scale
 from avsr.media.landmarks import MOUTH, DetectConf, FaceFinder, Tracker, fill_gaps
 from avsr.media.video import read_frames
+from avsr.stages.crop import CropConf
 
-SHAPES = {"crop80": CropShape(128.0, 80, 128), "crop112": CropShape(96.0, 112), "crop128": CropShape(128.0, 128)}
+SHAPES = CropConf(stores=("crop80", "crop112", "crop128")).shapes  # as stage 2 cuts them
 WHOLE = DetectConf(width=100_000)  # the first search in full size, where a face is chosen from all
 LOST = 12  # pictures (about half a second) without the face from which on its lips count as not seen
 

@@ -116,7 +116,7 @@ def recognise(
     checkpoint that cannot.
     """
     if show:
-        check_out(Path(show), Path(path), overwrite, [".png"])
+        check_out(Path(show), Path(path), overwrite, (".png",))
     reader = Recogniser(Path(checkpoint), frontend and Path(frontend), device)
     clip = look(Path(path), reader.sees, reader.hears, face)
     for line in clip.remarks:

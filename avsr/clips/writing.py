@@ -1,6 +1,5 @@
 """What a clip becomes: a sound file, or the video with the enhanced sound. Whole, or not at all."""
 
-import logging
 import os
 from collections.abc import Iterable
 from fractions import Fraction
@@ -13,20 +12,18 @@ from avsr.media.audio import RATE
 from avsr.media.video import open_media
 from avsr.storage.atomic import atomic_path
 
-log = logging.getLogger("avsr")
 SOUNDS = {".wav": "PCM_16", ".flac": "PCM_16", ".ogg": "VORBIS"}
 VIDEOS = {".mp4": "aac", ".mov": "aac", ".mkv": "flac"}
 
 
-def check_out(out: Path, clip: Path, overwrite: bool, suffixes: Iterable[str] = (*SOUNDS, *VIDEOS)) -> None:
+def check_out(out: Path, clip: Path, overwrite: bool, suffixes: tuple[str, ...] = (*SOUNDS, *VIDEOS)) -> None:
     """Raises UsageError for a file that cannot be written, the clip itself, and one that is there already."""
-    suffixes = [*suffixes]
     if out.suffix.lower() not in suffixes:
         raise UsageError(f"{out}: cannot write {out.suffix or 'a file without an extension'}; name one of "
                          f"{' '.join(suffixes)}")  # fmt: skip
     if not out.parent.is_dir():
         raise UsageError(f"{out}: there is no folder {out.parent}; make it first")
-    if out.exists() and (os.path.samefile(out, clip) if clip.exists() else False):
+    if out.exists() and clip.exists() and os.path.samefile(out, clip):
         raise UsageError(f"{out}: is the clip itself; name another file")
     if out.exists() and not overwrite:
         raise UsageError(f"{out}: is there already; name another file, or say --overwrite")

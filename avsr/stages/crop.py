@@ -93,6 +93,14 @@ class CropConf:
         return {name: self.window112 if name == "crop112" else self.window80 for name in self.sizes}
 
     @property
+    def shapes(self) -> dict[str, Any]:
+        """The `media.crops.CropShape` of each crop that is made by landmarks."""
+        from avsr.media.crops import CropShape
+
+        sizes, windows = self.sizes, self.windows
+        return {name: CropShape(windows[name], sizes[name], 128 if name == "crop80" else None) for name in sizes}
+
+    @property
     def pictures(self) -> dict[str, Any]:
         """Options of `read_frames`."""
         bounds = {"exact": self.frames, "least": self.min_frames}
@@ -246,9 +254,8 @@ class Cropping:
         if not scale > SMALLEST:
             eyes = scale * crops.EYE_DISTANCE
             raise UtteranceError(f"{path}: the face is only {eyes:.0f} px from eye to eye; leave it out")
-        windows, sizes = self.conf.windows, self.conf.sizes
-        shapes = [crops.CropShape(windows[name], sizes[name], 128 if name == "crop80" else None) for name in sizes]
-        cropper = crops.Cropper(points_tpx, tuple(shapes))
+        sizes = self.conf.sizes
+        cropper = crops.Cropper(points_tpx, tuple(self.conf.shapes.values()))
         arrays = {name: np.empty((len(points_tpx), size, size), np.uint8) for name, size in sizes.items()}
         for number, picture in enumerate(read_frames(path, **pictures)):
             for name, crop in zip(sizes, cropper.crop(number, picture), strict=True):

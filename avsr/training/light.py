@@ -17,6 +17,7 @@ from torch import nn
 
 from avsr import command
 from avsr.errors import AvsrError, UsageError
+from avsr.scoring.report import checkpoint_digest
 from avsr.training import checkpoint, frontend
 
 log = logging.getLogger("avsr")
@@ -24,20 +25,23 @@ KEPT = ("system", "seed", "units", "valid", "precision")
 
 
 def export(best: Path, out: Path, lips: Path | None = None) -> dict[str, Any]:
-    """Writes `best` to `out`, with the front-end `lips` inside; returns `origin`: commit and digest of the training.
+    """Writes `best` to `out`, with the front-end `lips` inside; returns `origin`: the training's commit, the digest of
+    its checkpoint.
 
-    Raises UsageError for a front-end that the system has no use for; what `checkpoint.read` and `frontend.read` raise.
+    Raises UsageError for a file that is there already, a front-end that the system has no use for, or none where it
+    sees by one; what `checkpoint.read` and `frontend.read` raise.
     """
-    content = checkpoint.read(best)
-    model, _ = checkpoint.load_model(best)
+    if out.exists():
+        raise UsageError(f"{out}: is there already; name another file, or delete it")
+    model, content = checkpoint.load_model(best)
     sees = getattr(model, "video_input", None) == "feats"
     if sees != (lips is not None):
         wanted = "sees by a front-end, and none was given" if sees else "has no use for a front-end"
         raise UsageError(f"{best}: {content['system']} {wanted}; see --frontend")
     config = {"system": content["config"]["system"], "train": {"seed": content["config"]["train"]["seed"]}}
-    origin = {"commit": content.get("commit", ""), "checkpoint": best.name}
+    origin = {"commit": content["commit"], "checkpoint_digest": checkpoint_digest(best)}
     made = {name: content[name] for name in KEPT if name in content}
-    made |= {"config": config, "model": halved(content["model"]), "origin_of_weights": origin}
+    made |= {"config": config, "model": halved(model.state_dict()), "origin_of_weights": origin}
     if lips is not None:
         found = frontend.read(lips)
         made["frontend"] = {"config": found["config"], "model": halved(found["model"])}
