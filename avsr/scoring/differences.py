@@ -7,7 +7,6 @@ on the same mixtures.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from avsr.features.mel import AVSE_SETS
 from avsr.scoring.metrics import metric
 from avsr.scoring.results import Difference, Results
 from avsr.scoring.tables import DASH, SNRS_ENHANCEMENT, System, Table, noise_columns, set_name, signed
@@ -34,7 +33,7 @@ def gains(results: Results, rows: Sequence[System], reference: str, name: str) -
     """Test set -> id of a system -> its gain in a metric over `reference`, on all test sets of the enhancement tables
     that both were scored on; systems in the order of `rows`."""
     found: dict[str, dict[str, Gain]] = {}
-    systems = [row.id for row in rows if row.kind == "enhance" and row.mel_set in AVSE_SETS and row.id != reference]
+    systems = [row.id for row in rows if row.enhances and row.id != reference]
     for test_set in (column.test_set for column in noise_columns(KINDS, SNRS_ENHANCEMENT, [name])):
         for system in systems:
             difference = results.difference((system, test_set, name), (reference, test_set, name))

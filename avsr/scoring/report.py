@@ -12,7 +12,7 @@ from types import MappingProxyType
 import numpy as np
 
 from avsr.errors import AvsrError, UsageError
-from avsr.features.mel import AVSE_SETS, STFT
+from avsr.features.mel import STFT
 from avsr.scoring.checks import Rule, check
 from avsr.scoring.claims import Claim, claim_table, judge
 from avsr.scoring.compared import compared_table
@@ -202,13 +202,13 @@ def score_tables(run: Run, results: Results, rows: Sequence[System], published: 
         return table if table.rows or table.notes else None
 
     def enhances(row: System) -> bool:
-        return row.kind == "enhance" and row.mel_set in AVSE_SETS and not _variant(row)
+        return row.enhances and not _variant(row)
 
     def cleans(row: System) -> bool:
-        return row.kind == "enhance" and row.mel_set == "mel_htk" and not _variant(row)
+        return row.kind == "enhance" and row.mel_set == "mel_htk" and not row.enhances and not _variant(row)
 
     def cleans_bins(row: System) -> bool:
-        return row.kind == "enhance" and row.mel_set == STFT and not _variant(row)
+        return row.kind == "enhance" and row.mel_set == STFT and not row.enhances and not _variant(row)
 
     def recognises(row: System) -> bool:
         return row.kind in ("recognise", "joint") and not _variant(row)

@@ -6,6 +6,7 @@ from math import isnan
 from types import MappingProxyType
 
 from avsr.errors import UsageError
+from avsr.features.mel import AVSE_SETS
 from avsr.scoring.checks import NOT_MEASURED, VERDICTS, Verdict
 from avsr.scoring.metrics import METRICS, metric
 from avsr.scoring.published import PublishedNumbers
@@ -30,7 +31,8 @@ class System:
     gets (unprocessed, an enhancer, or empty: no sound); `ours`, that the paper has no such row.
 
     Of an enhancement system also: `head` (mask, direct, residual, complex mask; empty: no network), `loudest`, the
-    largest value of its mask, and `makes_wave`, that its estimate is a waveform.
+    largest value of its mask, `makes_wave`, that its estimate is a waveform, and `all_noises`, of a sub-network of
+    AE-MSR: that it was trained as those of MHCA-AVCRN are, on natural noise and talkers, not on babble.
     """
 
     id: str
@@ -43,6 +45,12 @@ class System:
     head: str = ""
     loudest: float = 1.0
     makes_wave: bool = False
+    all_noises: bool = False
+
+    @property
+    def enhances(self) -> bool:
+        """Whether it stands in the tables of enhancement, with those of MHCA-AVCRN."""
+        return self.kind == "enhance" and (self.mel_set in AVSE_SETS or self.all_noises)
 
 
 @dataclass(frozen=True)

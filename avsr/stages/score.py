@@ -155,7 +155,7 @@ def plan_jobs(args: argparse.Namespace, conf: ScoreConf, systems: list[System]):
             seed = int(folder.name.removeprefix("seed"))
             own = run_command(*origin, [system])
             for row in rows_of(system, conf):
-                for test_set in test_sets(system.kind, system_mel_set(system), lists, listens(system)):
+                for test_set in sets_of(system, lists):
                     yield _job(args, conf, own, row, system.kind, seed, test_set, checkpoint)
             for phase, kept in kept_phases(folder) if system.kind == "lipread" else ():
                 yield _job(args, conf, own, f"{system.id}+{phase}", system.kind, seed, WORDS, kept)
@@ -205,6 +205,17 @@ def test_sets(kind: str, mel_set: str, lists: list[str], audio: bool = True) -> 
     return [name for name in lists if not name.startswith(("babble", "clean", HELDOUT))]
 
 
+def sets_of(system: System, lists: list[str]) -> list[str]:
+    """The test sets of a system."""
+    mel_set = "mel_slaney" if all_noises(system) else system_mel_set(system)
+    return test_sets(system.kind, mel_set, lists, listens(system))
+
+
+def all_noises(system: System) -> bool:
+    """Whether a sub-network of AE-MSR was trained as the systems of MHCA-AVCRN are, and so is tested as they are."""
+    return system.kind == "enhance" and system.model["type"] == "ae" and system.training == "avse"
+
+
 def system_mel_set(system: System) -> str:
     """By which lists and tables are chosen: AE sub-networks hear `mel_htk` or `stft`; the systems of the enhancement
     tables `mel_slaney` or magnitudes, and those that hear something else, as published, stand with them."""
@@ -226,7 +237,8 @@ def table_rows(systems: list[System]):
         if system.kind == "enhance":
             output = {"head": output_head(system.model), "loudest": loudest_mask(system.model)}
             wave = system.model["type"] == "l2l_complex"
-            yield Row(system.id, system.name, system.kind, system_mel_set(system), makes_wave=wave, **output)
+            output |= {"makes_wave": wave, "all_noises": all_noises(system)}
+            yield Row(system.id, system.name, system.kind, system_mel_set(system), **output)
             continue
         if system.kind == "lipread":
             yield Row(system.id, system.name, system.kind, system_mel_set(system))
@@ -244,9 +256,10 @@ def _rescored(args: argparse.Namespace, conf: ScoreConf, command: str, lists: li
     content = checkpoints.read(args.checkpoint)
     described = content["config"]["system"]
     model = described["model"]
-    system = System(described["id"], "", described["id"], KINDS[model["type"]], model)  # all from the checkpoint itself
+    training = "avse" if described.get("noise", {}).get("natural") else "ae"
+    system = System(described["id"], "", described["id"], KINDS[model["type"]], model, training=training)
     row = f"{described['id']}@{checkpoint_digest(args.checkpoint)[:8]}"
-    for test_set in test_sets(system.kind, system_mel_set(system), lists, listens(system)):
+    for test_set in sets_of(system, lists):
         seed = content["config"]["train"]["seed"]
         yield _job(args, conf, command, row, system.kind, seed, test_set, args.checkpoint)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from avsr.features.mel import AVSE_SETS, STFT, mel, mel_magnitude
+from avsr.features.mel import STFT, mel, mel_magnitude
 from avsr.features.stft import stft
 from avsr.noise.sampler import ListMixer
 from avsr.scoring import figures
@@ -30,13 +30,13 @@ def spectrograms(args: argparse.Namespace, conf: Any, run: Run, folder: Path) ->
     systems as waveforms against a competing talker, AE sub-networks (TCN-AE) by their mel estimates, in babble, and in
     babble on the central frames alone (AE-MSR Figure 8)."""
     drawn = []
-    for name, test_set, mel_sets, title in (
-        ("spectrograms.png", FIGURE_SET, AVSE_SETS, "competing talker at -5 dB"),
-        ("spectrograms_mel.png", BABBLE_SET, ("mel_htk", STFT), "babble at -5 dB: mel magnitudes"),
-        (CENTRAL, BABBLE_SET, ("mel_htk", STFT), "babble at -5 dB on the central 100 frames alone: mel magnitudes"),
+    for name, test_set, title in (
+        ("spectrograms.png", FIGURE_SET, "competing talker at -5 dB"),
+        ("spectrograms_mel.png", BABBLE_SET, "babble at -5 dB: mel magnitudes"),
+        (CENTRAL, BABBLE_SET, "babble at -5 dB on the central 100 frames alone: mel magnitudes"),
     ):
         mixer = list_mixer(args, test_set)
-        systems = [one for one in run.systems if one.kind == "enhance" and one.mel_set in mel_sets]
+        systems = [one for one in run.systems if one.kind == "enhance" and one.enhances == (test_set == FIGURE_SET)]
         systems = [one for one in systems if finished(args, one.id)]
         if mixer is None or (not systems and test_set != FIGURE_SET):
             continue

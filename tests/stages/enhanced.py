@@ -17,7 +17,8 @@ FAST = {"epochs": 1, "precision": "fp32", "channels_last": False, "workers": 0, 
 
 
 def make_enhanced(work: Path, systems: Sequence[str], conf: TrainStageConf, frames: int) -> Path:
-    """One utterance a speaker, of `frames` pictures; crop128 too, which stage 2 makes where it is asked for."""
+    """One utterance a speaker, of `frames` pictures; crop128 too, which stage 2 makes where it is asked for, and lip
+    features, of 16 numbers."""
     make_tables(work, clips=1, frames=frames)
     assert run_extract(work) == 0
     lists = ["--set=mix.test_kinds_enhance=[natural]", "--set=mix.test_snrs_enhance=[-5]"]
@@ -27,6 +28,8 @@ def make_enhanced(work: Path, systems: Sequence[str], conf: TrainStageConf, fram
     for split, utts in ids.items():
         pictures = {utt: draw.integers(0, 256, (frames, 128, 128)).astype(np.uint8) for utt in utts}
         write_store(work / "dump/video" / split / "crop128", pictures)
+        feats = {utt: draw.standard_normal((frames, 16)).astype(np.float32) for utt in utts}
+        write_store(work / "dump/video_feats" / split, feats)
     write_json(work / "data/splits.json", {"protocol": "toy", "synthetic": True, **ids})
     for name in systems:
         system = load_system(name, "tiny")

@@ -1,4 +1,5 @@
-"""The systems of MHCA-AVCRN's Table 3, comparable and as published: trained and scored on a toy corpus."""
+"""The systems of MHCA-AVCRN's Table 3, comparable and as published, and the sub-networks of AE-MSR trained as these
+are: trained and scored on a toy corpus."""
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from avsr.storage.arrays import Store
 from avsr.training import checkpoint
 from tests.stages.enhanced import FAST, NATURAL, make_enhanced
 
-SYSTEMS = ("dl_avse", "dl_avse_faithful", "ova", "ova_faithful", "l2l", "l2l_faithful")
+SYSTEMS = ("dl_avse", "dl_avse_faithful", "ova", "ova_faithful", "l2l", "l2l_faithful", "ae_tcn_avse", "ae_1drn_avse")
 TWO = FAST | {"batch": 2}
 KEPT = [phase | {"keep": True} for phase in load_system("ova_faithful").train["phases"]]
 CONF = TrainStageConf(preset="tiny", train={name: TWO for name in SYSTEMS} | {"ova_faithful": TWO | {"phases": KEPT}})
@@ -33,6 +34,11 @@ def test_all_are_scored_on_waveforms(work):
         assert 0 < float(rows[name]["value"]) <= 100
     text = (work / "RESULTS.md").read_text()
     assert "| L2L (as published) |" in text and "| OVA, audio |" in text
+    for title in ("STOI %", "PESQ", "ESTOI %", "SI-SDR dB"):
+        table = text.split(f"### Enhancement: {title}")[1].split("###")[0]
+        assert "| TCN-AE, as enhancer |" in table and "| 1DRN-AE, as enhancer |" in table
+    assert "With the mel set of AE-MSR (`mel_htk`), not that of the others: TCN-AE, as enhancer" in text
+    assert "### Energy error" not in text  # that is for what was trained on babble
 
 
 def test_seams_of_all_are_measured_and_drawn(work):

@@ -24,8 +24,9 @@ def args(tmp_path):
     return Namespace(work_dir=tmp_path, config=[], seed=0, systems=None, device="cpu", checkpoint=None)
 
 
-def save(path, name: str, model: dict, seed: int = 3) -> None:
-    checkpoint.save(path, {"system": name, "config": {"system": {"id": name, "model": model}, "train": {"seed": seed}}})
+def save(path, name: str, model: dict, seed: int = 3, **more) -> None:
+    config = {"system": {"id": name, "model": model, **more}, "train": {"seed": seed}}
+    checkpoint.save(path, {"system": name, "config": config})
 
 
 @pytest.mark.parametrize(
@@ -48,6 +49,13 @@ def test_a_checkpoint_is_scored_as_what_it_says_it_is(args, tmp_path, model, kin
     assert sorted(job.test_set for job in jobs) == sets
     assert {(job.kind, job.seed, job.row.split("@")[0]) for job in jobs} == {(kind, 3, "mine")}
     assert len({job.row for job in jobs}) == 1 and all(len(job.row) == len("mine@") + 8 for job in jobs)
+
+
+@pytest.mark.parametrize(("natural", "sets"), [(1.0, ["speech_-5dB"]), (0.0, ["babble_-5dB"])])
+def test_an_ae_is_scored_on_the_noise_that_it_was_trained_with(args, tmp_path, natural, sets):
+    args.checkpoint = tmp_path / "elsewhere.pt"
+    save(args.checkpoint, "mine", {"type": "ae"}, noise={"natural": natural, "babble": 1 - natural})
+    assert [job.test_set for job in plan_jobs(args, ScoreConf(), []) if job.checkpoint] == sets
 
 
 def test_a_front_end_from_elsewhere_is_not_missed(tmp_path, caplog):
