@@ -3,7 +3,6 @@
 import argparse
 import json
 import logging
-import multiprocessing
 import os
 import platform
 import shlex
@@ -16,7 +15,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from avsr import __version__, config, signals
-from avsr.errors import AvsrError, TooManyFailed, UsageError, disk_line
+from avsr.command import ENDS, complain
+from avsr.errors import AvsrError, TooManyFailed, UsageError
 from avsr.parallel import map_unordered, progress, worker
 from avsr.revision import commit
 from avsr.stages.shards import ShardJob, merge_shards, run_shard, shard_is_done
@@ -79,19 +79,11 @@ def run(stage_parser: argparse.ArgumentParser, body: Callable[[argparse.Namespac
         _open_log(args)
         check_device(args.device)
         body(args, Stage(args))
-    except AvsrError as error:
-        code = _complain(name, error, error.exit_code)
-    except signals.Stopped as stop:
-        code = _complain(name, stop, stop.exit_code)
-    except OSError as error:
-        code = _complain(name, disk_line(error), 1)
-    except MemoryError:
-        code = _complain(name, "out of memory: use a smaller --nj", 1)
-    except ImportError as error:
-        code = _complain(name, f"{error}: run ./utils/install.sh", 1)
+    except ENDS as error:
+        code = complain(name, error)
     except Exception as error:
         log.debug("traceback", exc_info=True)
-        code = _complain(name, f"unexpected {type(error).__name__}: {' '.join(str(error).split())}", 1)
+        code = complain(name, error)
         raise
     finally:
         log.info("%s: Ended (code %d) after %.1f s", name, code, time.time() - start)
@@ -211,14 +203,6 @@ def _open_log(args: argparse.Namespace) -> None:
     log.debug("command: %s", shlex.join([sys.executable, *sys.argv]))
     log.debug("versions: %s, %d cores, pid %d", versions, os.cpu_count() or 1, os.getpid())
     log.debug("options: %s", json.dumps({k: str(v) for k, v in vars(args).items()}, sort_keys=True))
-
-
-def _complain(name: str, error: object, code: int) -> int:
-    for child in multiprocessing.active_children():
-        child.terminate()
-    log.debug("%s: %s", name, error)
-    print(f"{name}: {error}", file=sys.stderr)
-    return code
 
 
 def positive(text: str) -> int:

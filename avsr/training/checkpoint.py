@@ -14,6 +14,7 @@ from avsr import __version__
 from avsr.errors import AvsrError
 from avsr.revision import commit
 from avsr.storage.atomic import atomic_path
+from avsr.training.packing import unpack
 
 FORMAT = "avsr checkpoint 1"
 KEPT = 2
@@ -78,6 +79,8 @@ def read(path: Path, system: str | None = None) -> dict:
         raise AvsrError(f"{path}: not a checkpoint of this toolkit (format '{FORMAT}' expected)")
     if system is not None and content["system"] != system:
         raise AvsrError(f"{path}: a checkpoint of the system {content['system']}, but {system} is wanted")
+    if "packed" in content:
+        content["model"] = unpack(content.pop("packed"))
     return content
 
 

@@ -1,4 +1,4 @@
-"""A trained system to hand on: weights in half precision and what builds it, with the front-end that it sees by.
+"""A trained system to hand on: weights in 8 bits and what builds it, with the front-end that it sees by.
 
     python -m avsr.training.light exp/eg_av/seed0/best.pt --out eg_av.pt --frontend exp/p3d50/seed0/best.pt
 
@@ -12,13 +12,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from avsr import command
-from avsr.errors import AvsrError, UsageError
+from avsr.errors import UsageError
 from avsr.scoring.report import checkpoint_digest
 from avsr.training import checkpoint, frontend
+from avsr.training.packing import pack, unpack
 
 log = logging.getLogger("avsr")
 KEPT = ("system", "seed", "units", "valid", "precision")
@@ -41,28 +41,20 @@ def export(best: Path, out: Path, lips: Path | None = None) -> dict[str, Any]:
     config = {"system": content["config"]["system"], "train": {"seed": content["config"]["train"]["seed"]}}
     origin = {"commit": content["commit"], "checkpoint_digest": checkpoint_digest(best)}
     made = {name: content[name] for name in KEPT if name in content}
-    made |= {"config": config, "model": halved(model.state_dict()), "origin_of_weights": origin}
+    made |= {"config": config, "packed": pack(model.state_dict()), "origin_of_weights": origin}
     if lips is not None:
         found = frontend.read(lips)
-        made["frontend"] = {"config": found["config"], "model": halved(found["model"])}
+        made["frontend"] = {"config": found["config"], "packed": pack(found["model"])}
     checkpoint.save(out, made)
     return origin
-
-
-def halved(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Weights in half precision; counts stay whole. AvsrError where a weight is beyond its range."""
-    made = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
-    lost = next((name for name, value in made.items() if not torch.isfinite(value).all()), None)
-    if lost:
-        raise AvsrError(f"{lost}: holds numbers that half precision cannot; this system cannot be made light")
-    return made
 
 
 def inside(content: dict[str, Any], where: Path, device: str = "cpu") -> nn.Module | None:
     """The front-end inside a checkpoint's content, in eval mode; None where there is none."""
     if "frontend" not in content:
         return None
-    return frontend.built(content["frontend"], where).to(device).eval()
+    found = content["frontend"]
+    return frontend.built({**found, "model": unpack(found["packed"])}, where).to(device).eval()
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -9,6 +9,7 @@ from avsr.models.registry import build_model
 from avsr.models.systems import load_system
 from avsr.scoring.report import checkpoint_digest
 from avsr.training import checkpoint, frontend, light
+from avsr.training.packing import pack, unpack
 from tests.clips.test_enhance import noise
 from tests.media.clips import face_clip, write_clip
 
@@ -28,18 +29,36 @@ def exp(tmp_path_factory):
     return folder
 
 
-def test_weights_are_half_as_large_and_the_rest_is_left_out(exp, tmp_path):
+def test_weights_are_a_quarter_as_large_and_the_rest_is_left_out(exp, tmp_path):
     best, out = exp / "mhca_avcrn/seed0/best.pt", tmp_path / "light.pt"
     assert light.main([str(best), f"--out={out}"]) == 0
     assert light.main([str(best), f"--out={out}"]) == 2  # never written over
     content = checkpoint.read(out, "mhca_avcrn")
     assert content["origin_of_weights"]["checkpoint_digest"] == checkpoint_digest(best)
     assert "optimiser" not in content and content["config"]["train"] == {"seed": 3}
-    assert out.stat().st_size < 0.6 * best.stat().st_size
+    assert out.stat().st_size < 0.35 * best.stat().st_size
     one, other = (checkpoint.load_model(path)[0].state_dict() for path in (best, out))
     for name, value in one.items():
         assert other[name].dtype == value.dtype
-        torch.testing.assert_close(other[name], value, rtol=1e-3, atol=1e-6)
+        if value.dim() < 2:
+            torch.testing.assert_close(other[name], value, rtol=1e-3, atol=1e-6)
+            continue
+        half_step = value.abs().flatten(1).amax(1) / 127 / 2  # of a row of weights
+        assert ((other[name] - value).abs().flatten(1).amax(1) <= 1.01 * half_step + 1e-6).all(), name
+
+
+def test_packed_weights_are_those_of_a_hand_made_case():
+    rows = torch.zeros(3, 100)
+    rows[0, :3] = torch.tensor([127.0, -63.4, 0.6])
+    rows[1, 0] = -1e-3
+    state = {"matrix": rows, "bias": torch.tensor([1.5]), "count": torch.tensor(7), "small": torch.full((2, 2), 0.1)}
+    packed = pack(state)
+    assert packed["matrix"][0].dtype == torch.int8 and packed["matrix"][0][0, :3].tolist() == [127, -63, 1]
+    again = unpack(packed)
+    assert again["matrix"][0, :3].tolist() == [127.0, -63.0, 1.0] and not again["matrix"][2].any()
+    assert again["matrix"][1, 0] == pytest.approx(-1e-3, rel=2e-3)
+    assert again["bias"].tolist() == [1.5] and again["count"] == 7 and again["count"].dtype == torch.int64
+    torch.testing.assert_close(again["small"], state["small"], rtol=1e-3, atol=0)
 
 
 def test_a_recogniser_has_its_front_end_inside(exp, tmp_path):
@@ -49,7 +68,8 @@ def test_a_recogniser_has_its_front_end_inside(exp, tmp_path):
     found, whole = light.inside(checkpoint.read(out), out), frontend.load(lips)
     crops = torch.randint(0, 256, (1, 6, 112, 112), dtype=torch.uint8)
     with torch.no_grad():
-        torch.testing.assert_close(found(crops), whole(crops), rtol=0.02, atol=0.02)
+        one, other = found(crops), whole(crops)
+        assert (one - other).norm() < 0.05 * other.norm()
     clip = tmp_path / "clip.mkv"
     write_clip(clip, face_clip(25), sound=noise(1.0), rate=48000, sound_codec="flac")
     recognise(clip, checkpoint=out, beam=1)  # it needs nothing beside it; without what is inside it would:
