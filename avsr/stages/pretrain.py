@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from avsr.errors import AvsrError
-from avsr.models.systems import load_system
+from avsr.models.systems import System, load_system
 from avsr.stages import common
 from avsr.stages.prepare_readers import SPLITS
-from avsr.stages.train_system import plan, run_folder
+from avsr.stages.train_system import plan, run_folder, stage_sections
 from avsr.storage.arrays import Store
 from avsr.storage.datadir import HELDOUT
 from avsr.storage.lip_features import FOLDERS, View
@@ -43,10 +43,16 @@ class PretrainConf:
     export: bool = False  # write the front-end of the trained system that is best on validation to exp/frontend.pt
     views: tuple[View, ...] = ("straight",)  # of training clips; with flipped, one of both in each epoch
     feature_dtype: Literal["float32", "float16"] = "float32"  # as stored; an ark takes 4 bytes a number all the same
+    # Word classifiers of the recipe's own, by id: what a YAML of conf/systems/ would say
+    variants: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def __post_init__(self):
         if self.views not in (("straight",), ("straight", "flipped")):
             raise ValueError("views must be [straight] or [straight, flipped]")
+
+    def load(self, name: str) -> System:
+        """The word classifier or variant of this id in the stage's preset."""
+        return load_system(name, self.preset, (), self.variants)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -103,7 +109,7 @@ def export_best(args: argparse.Namespace, conf: PretrainConf) -> None:
     from avsr.models.registry import has_frontend
     from avsr.training import frontend
 
-    names = [name for name in conf.systems if has_frontend(load_system(name, conf.preset).model)]
+    names = [name for name in conf.systems if has_frontend(conf.load(name).model)]
     folders = [run_folder(args.work_dir, name, k) for name in names for k in range(args.seed, args.seed + conf.seeds)]
     runs = [run for run in map(RunFolder, folders) if run.done.exists()]
     if not runs:
@@ -130,7 +136,7 @@ def train_classifiers(args: argparse.Namespace, conf: PretrainConf, names: list[
     inputs += [args.work_dir / "data" / split / "ctm" for split in ("train", "valid")]
     jobs = []
     for name in names:
-        system = load_system(name, conf.preset)
+        system = conf.load(name)
         system = replace(system, model={**system.model, "classes": len(words)})
         log.info("%s (%s): %d words", system.name, conf.preset, len(words))
         for seed in range(args.seed, args.seed + conf.seeds):
@@ -149,9 +155,11 @@ def chosen(args: argparse.Namespace, conf: PretrainConf) -> list[str]:
 
     Raises UsageError for a name that is no system's.
     """
-    named = (args.systems or "").replace(",", " ").split()
+    named, variants = (args.systems or "").replace(",", " ").split(), dict(conf.variants)
+    for section in stage_sections(args).values():
+        variants |= section.variants
     for name in named:
-        load_system(name)  # those of other stages are passed over here, a name that is none is refused
+        load_system(name, "tiny", (), variants)  # of another stage: passed over here; a name that is none is refused
     return [name for name in conf.systems if not named or name in named or name == conf.features]
 
 

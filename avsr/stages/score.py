@@ -36,7 +36,7 @@ from avsr.stages.pretrain import PretrainConf
 from avsr.stages.score_command import frontend_elsewhere, run_command
 from avsr.stages.score_jobs import WORDS, ScoreJob, data_digest, decoding, run_job, tested_on
 from avsr.stages.shards import Counts, read_failed
-from avsr.stages.train_system import MADE_BY, TrainStageConf, run_folder
+from avsr.stages.train_system import MADE_BY, run_folder, stage_sections
 from avsr.storage.datadir import HELDOUT
 from avsr.training.folder import RunFolder
 
@@ -109,12 +109,9 @@ def body(args: argparse.Namespace, stage: common.Stage) -> None:
 
 def recipe_systems(args: argparse.Namespace) -> list[System]:
     """All systems of the recipe's stages 5 to 8 in the order of its configuration, or the ones of --systems."""
-    sections = {
-        name: config.load_section(TrainStageConf, args.config, name, args.sets)
-        for name in ("enhance", "recognise", "joint")
-    }
+    sections = stage_sections(args)
     front = config.load_section(PretrainConf, args.config, "pretrain", args.sets)
-    variants = {name: said for conf in sections.values() for name, said in conf.variants.items()}
+    variants = {name: said for conf in (front, *sections.values()) for name, said in conf.variants.items()}
     for name in config.load_section(ScoreConf, args.config, "score", args.sets).differences:
         load_system(name, "tiny", (), variants)  # a name that is none is refused, not passed over
     presets = {"lipread": front.preset, **{kind: conf.preset for kind, conf in sections.items()}}

@@ -252,4 +252,15 @@ def test_systems_with_a_name_that_is_none_is_refused(tmp_path, capsys, more):
 def test_systems_chooses_among_the_classifiers_and_keeps_what_gives_the_features():
     conf = PretrainConf(systems=("p3d50", "petridis", "stafylakis"))
     for named, names in ((None, ["p3d50", "petridis", "stafylakis"]), ("eg_av,petridis", ["p3d50", "petridis"])):
-        assert chosen(argparse.Namespace(systems=named), conf) == names
+        assert chosen(argparse.Namespace(systems=named, config=[], sets=[]), conf) == names
+
+
+def test_variants_of_a_recipe_are_known_to_stage_5_by_their_names_too():
+    variants = {"narrow": {"extends": "p3d50", "presets": {"tiny": {"frontend": {"features": 9}}}}}
+    conf = PretrainConf(systems=("narrow",), features="narrow", preset="tiny", variants=variants)
+    assert conf.load("narrow").model["frontend"] == {"width": 0.125, "input_size": 56, "features": 9}
+    args = argparse.Namespace(systems="other narrow", config=[], sets=["enhance.variants={other: {extends: vse}}"])
+    assert chosen(args, conf) == ["narrow"]
+    args.sets = []
+    with pytest.raises(UsageError, match="no system 'other'"):
+        chosen(args, conf)
