@@ -58,7 +58,7 @@ def test_every_preset_resolves_to_trainings(recipe, preset):
     score = section(recipe, preset, "score", ScoreConf)
     assert {*score.differences} <= listed and all(read_claims(name) for name in score.claims)
     assert score.checks is None or read_rules(CHECKS / f"{score.checks}.yaml")
-    assert score.checks or preset in ("study", "study_skip", "candidates", "pilot")
+    assert score.checks or preset in ("study", "study_skip", "candidates", "pilot", "tiny")
 
 
 @pytest.mark.parametrize(
