@@ -79,8 +79,9 @@ def read(path: Path, system: str | None = None) -> dict:
         raise AvsrError(f"{path}: not a checkpoint of this toolkit (format '{FORMAT}' expected)")
     if system is not None and content["system"] != system:
         raise AvsrError(f"{path}: a checkpoint of the system {content['system']}, but {system} is wanted")
-    if "packed" in content:
-        content["model"] = unpack(content.pop("packed"))
+    for part in (content, content.get("frontend", {})):
+        if "packed" in part:
+            part["model"] = unpack(part.pop("packed"))
     return content
 
 

@@ -18,7 +18,7 @@ from avsr import command
 from avsr.errors import UsageError
 from avsr.scoring.report import checkpoint_digest
 from avsr.training import checkpoint, frontend
-from avsr.training.packing import pack, unpack
+from avsr.training.packing import pack
 
 log = logging.getLogger("avsr")
 KEPT = ("system", "seed", "units", "valid", "precision")
@@ -53,8 +53,7 @@ def inside(content: dict[str, Any], where: Path, device: str = "cpu") -> nn.Modu
     """The front-end inside a checkpoint's content, in eval mode; None where there is none."""
     if "frontend" not in content:
         return None
-    found = content["frontend"]
-    return frontend.built({**found, "model": unpack(found["packed"])}, where).to(device).eval()
+    return frontend.built(content["frontend"], where).to(device).eval()
 
 
 def main(argv: list[str] | None = None) -> int:
