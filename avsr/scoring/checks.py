@@ -17,13 +17,14 @@ COMPARE = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator
 
 @dataclass(frozen=True)
 class Rule:
-    """`left - right` compared with `margin`: sides are (system, test set, metric), or a number on the right."""
+    """`left - times * right` compared with `margin`: sides are (system, test set, metric), or a number on the right."""
 
     text: str
     left: tuple[str, str, str]
     right: tuple[str, str, str] | float
     compare: str = ">"
     margin: float = 0.0
+    times: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -40,15 +41,16 @@ class Verdict:
 
 
 def read_rules(path: Path) -> list[Rule]:
-    """Reads `checks: [{text, left, right, compare, margin}]`. Raises UsageError naming the rule that is wrong."""
+    """Reads `checks: [{text, left, right, compare, margin, times}]`. UsageError names the rule that is wrong."""
     checks = read_yaml(path).get("checks", [])
     return [_rule(entry, f"{path}: check {number}") for number, entry in enumerate(checks, 1)]
 
 
 def _rule(entry: dict, where: str) -> Rule:
-    unknown = set(entry) - {"text", "left", "right", "compare", "margin"}
+    unknown = set(entry) - {"text", "left", "right", "compare", "margin", "times"}
     if unknown or not {"text", "left", "right"} <= set(entry):
-        raise UsageError(f"{where}: it needs text, left, right and may have compare, margin; it has {sorted(entry)}")
+        may = "may have compare, margin, times"
+        raise UsageError(f"{where}: it needs text, left, right and {may}; it has {sorted(entry)}")
     if entry.get("compare", ">") not in COMPARE:
         raise UsageError(f"{where}: compare must be one of {' '.join(COMPARE)}")
     sides = []
@@ -61,7 +63,8 @@ def _rule(entry: dict, where: str) -> Rule:
             sides.append(float(side))
     if not isinstance(sides[0], tuple):
         raise UsageError(f"{where}: left must be [system, test set, metric]")
-    return Rule(entry["text"], sides[0], sides[1], entry.get("compare", ">"), float(entry.get("margin", 0.0)))
+    numbers = (float(entry.get("margin", 0.0)), float(entry.get("times", 1.0)))
+    return Rule(entry["text"], sides[0], sides[1], entry.get("compare", ">"), *numbers)
 
 
 def check(results: Results, rules: Iterable[Rule]) -> list[Verdict]:
@@ -84,8 +87,9 @@ def _verdict(results: Results, rule: Rule) -> Verdict:
 
 def _difference(results: Results, rule: Rule, left: Summary) -> Difference | None:
     if isinstance(rule.right, float):
-        return Difference(left.value - rule.right, left.low - rule.right, left.high - rule.right, left.scored)
-    return results.difference(rule.left, rule.right)
+        right = rule.times * rule.right
+        return Difference(left.value - right, left.low - right, left.high - right, left.scored)
+    return results.difference(rule.left, rule.right, rule.times)
 
 
 def _scored(summary: Summary | None) -> bool:

@@ -170,8 +170,11 @@ class Results:
         value = float(values_s.mean())
         return Summary(system, test_set, name, label, value, low, high, sd, scored, total, note)
 
-    def difference(self, left: tuple[str, str, str], right: tuple[str, str, str]) -> Difference | None:
-        """Left minus right, each (system, test set, metric), over the utterances that every seed of both has scored.
+    def difference(
+        self, left: tuple[str, str, str], right: tuple[str, str, str], times: float = 1.0
+    ) -> Difference | None:
+        """Left minus `times` right, each (system, test set, metric), over the utterances that every seed of both has
+        scored.
 
         Paired: both are resampled with the same utterances. None where either was not run or none is in common.
         """
@@ -187,8 +190,8 @@ class Results:
         values = [float(ratio(*table).mean()) for table in tables]
         low = high = nan
         if common_u.sum() > 1:
-            low, high = interval(resampled(*tables[0]) - resampled(*tables[1]))
-        return Difference(values[0] - values[1], low, high, int(common_u.sum()))
+            low, high = interval(resampled(*tables[0]) - times * resampled(*tables[1]))
+        return Difference(values[0] - times * values[1], low, high, int(common_u.sum()))
 
     def _chosen(self, system: str, test_set: str, name: str) -> dict[int, Scores]:
         by_seed = self.scores.get((system, test_set), {})

@@ -197,6 +197,7 @@ def check_table(title: str, verdicts: Sequence[Verdict], names: dict[str, str]) 
     for one in verdicts:
         decimals = metric(one.rule.left[2]).decimals
         right = f"{one.right:g}" if isinstance(one.right, float) else number(one.right)
+        right = right if one.rule.times == 1 else f"{one.rule.times:g} × {right}"
         asked = f"{one.rule.compare} {one.rule.margin:g}"
         if one.verdict == NOT_MEASURED:
             missing = "; ".join(f"{names.get(system, system)} on {test_set}" for system, test_set in one.missing)

@@ -47,6 +47,17 @@ def test_a_number_on_the_right():
     assert found[0].difference.value == pytest.approx(-0.75)
 
 
+def test_half_of_the_right_side():
+    scored = results(a=[30, 40, 32], b=[60, 70, 65])
+    for margin, verdict in ((1.6, "holds"), (1.4, "does not hold")):  # 34 - 65 / 2
+        found = check(scored, [Rule("t", side("a"), side("b"), "<=", margin, 0.5)])[0]
+        assert found.verdict == verdict and found.difference.value == pytest.approx(1.5)
+    row = check_table("Checks", [found], {}).rows[0]
+    assert row[2].startswith("0.5 × 65.0 [") and row[3] == "+1.5 [-0.5, +5.0]"
+    number = check(scored, [Rule("t", side("a"), 60.0, "<", 0.0, 0.5)])[0]
+    assert number.difference.value == pytest.approx(4)
+
+
 @pytest.mark.parametrize("right", [side("b"), ("a", "own_-5dB", "stoi"), ("a", "own_0dB", "wer")])
 def test_what_was_not_run_is_not_measured(right):
     found = check(results(a=[1, 2]), [Rule("text", side("a"), right)])[0]
