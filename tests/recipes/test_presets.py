@@ -3,7 +3,7 @@
 import pytest
 
 from avsr.config import load_section, read_yaml
-from avsr.models.systems import load_system
+from avsr.models.systems import FOLDER, load_system
 from avsr.scoring.checks import read_rules
 from avsr.scoring.claims import read_claims
 from avsr.stages.crop import CropConf
@@ -35,6 +35,11 @@ def sections(recipe, preset):
     return {name: section(recipe, preset, name) for name in STAGES}
 
 
+def read_system(name):
+    path = FOLDER / f"{name}.yaml"
+    return read_yaml(path) if path.exists() else {}
+
+
 @pytest.mark.parametrize("recipe, preset", PRESETS)
 def test_every_preset_resolves_to_trainings(recipe, preset):
     """Every section, every system in its size with its training and its noise, the parts that they are made from, and
@@ -51,7 +56,8 @@ def test_every_preset_resolves_to_trainings(recipe, preset):
             train_conf(system, conf, 0), noise_conf(system, conf)
         assert {*conf.seeds_of} <= {*conf.systems}
     parts = {part for name in listed for part in load_with_parts(name, trained)[1]}
-    assert all({*conf.variants} <= {*conf.systems} | parts for conf in trained.values())
+    extended = {said.get("extends") for said in map(read_system, parts)}
+    assert all({*conf.variants} <= {*conf.systems} | parts | extended for conf in trained.values())
     if preset != "smoke":  # there a part may be trained without a row of its own
         assert parts <= listed
     assert {*seed_counts(trained)} == listed | parts
