@@ -17,7 +17,7 @@ from pathlib import Path
 
 from avsr.errors import AvsrError
 from avsr.scoring.metrics import METRICS
-from avsr.scoring.results import Results, read_scores
+from avsr.scoring.results import Results, Summary, read_scores
 from avsr.scoring.tables import Table
 from avsr.stages import common
 
@@ -81,7 +81,7 @@ def compare(here: Path, there: Path) -> Iterator[Compared]:
                 yield Compared(row, number, name, test_set, one.value, other.value, _verdict(one, other))
 
 
-def _verdict(one, other) -> str:
+def _verdict(one: Summary, other: Summary) -> str:
     decimals = METRICS[one.metric].decimals
     if f"{one.value:.{decimals}f}" == f"{other.value:.{decimals}f}" and one.scored == other.scored:
         return SAME
