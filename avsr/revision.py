@@ -4,12 +4,19 @@ import subprocess
 from functools import cache
 from pathlib import Path
 
+MADE = ("egs/*/RESULTS.md", "egs/*/results.csv", "egs/*/figures/*", "egs/*/scores/*")
+
 
 @cache
 def commit() -> str:
-    """The commit of the checkout, `-dirty` when files differ from it; "unknown" outside of one."""
+    """The commit of the checkout, `-dirty` where files differ from it, what `--publish` writes left aside; "unknown"
+    outside of one."""
     own = _git("ls-files", "--error-unmatch", Path(__file__).name)  # an installed package may lie in another checkout
-    return own and _git("describe", "--always", "--dirty", "--abbrev=12", "--exclude=*") or "unknown"
+    if not own:
+        return "unknown"
+    head = _git("describe", "--always", "--abbrev=12", "--exclude=*")
+    changed = _git("status", "--porcelain", "--untracked-files=no", "--", ":/", *(f":(top,exclude){it}" for it in MADE))
+    return head and head + "-dirty" * bool(changed) or "unknown"
 
 
 def _git(*words: str) -> str:

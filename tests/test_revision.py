@@ -33,5 +33,13 @@ def test_only_a_checkout_of_the_module_itself_names_a_commit(tmp_path):
     git(inner, "add", "revision.py")
     git(inner, "commit", "-q", "-m", "this project")
     assert said_by(inner) == git(inner, "rev-parse", "--short=12", "HEAD")
+    clean = said_by(inner)
+    published = inner.parent / "egs/a/RESULTS.md"
+    published.parent.mkdir(parents=True)
+    published.write_text("a\n")
+    git(inner.parent, "add", "egs")
+    git(inner.parent, "commit", "-q", "-m", "tables")
+    published.write_text("b\n")  # a section was published, and the next one is scored by the same code
+    assert said_by(inner) == git(inner, "rev-parse", "--short=12", "HEAD") != clean
     (inner.parent / "other.txt").write_text("b\n")
     assert said_by(inner).endswith("-dirty")

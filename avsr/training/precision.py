@@ -1,8 +1,8 @@
 """Number format and memory layout: measured for a few steps at the start of a run, then fixed for the whole of it, and
 for all trainings of the same protocol in a work folder: what stands in one table differs in nothing else.
 
-A pass of MHCA-AVCRN on a CPU takes half the time with channels_last and a third with bfloat16 where the processor
-has instructions for it; without them bfloat16 is many times slower.
+What is fastest depends on the processor (`python -m avsr.bench training`): channels_last and bfloat16 take a sixth to a
+fifth off a pass of MHCA-AVCRN where there are instructions for them; without those bfloat16 is many times slower.
 """
 
 import contextlib

@@ -3,6 +3,7 @@
 import pytest
 
 from avsr.config import load_section, read_yaml
+from avsr.models.registry import video_of
 from avsr.models.systems import FOLDER, load_system
 from avsr.scoring.checks import read_rules
 from avsr.scoring.claims import read_claims
@@ -23,6 +24,7 @@ ABLATIONS = ["mhca_avcrn_wo_2stage", "mhca_avcrn_wo_balancing", "mhca_avcrn_wo_f
 # Tables 1 and 2 of MHCA-AVCRN, its Table 3 and the forms of its skip connection
 TABLES = {"audio_only_crn", "vse", "av_se2", "av_se2_late", "mhca_avcrn", *ABLATIONS}
 TABLES |= {"mhca_avcrn_gate", "mhca_avcrn_gate_concat", "dl_avse", "ova", "l2l"}
+TABLES |= {"mhca_avcrn_gate_wo_balancing", "mhca_avcrn_gate_wo_filtering"}  # Table 2 as its figure shows the block
 OTHERS = {"prepare": PrepareConf, "crop": CropConf, "extract": ExtractConf, "mix": MixConf, "pretrain": PretrainConf}
 
 
@@ -64,7 +66,19 @@ def test_every_preset_resolves_to_trainings(recipe, preset):
     score = section(recipe, preset, "score", ScoreConf)
     assert {*score.differences} <= listed and all(read_claims(name) for name in score.claims)
     assert score.checks is None or read_rules(CHECKS / f"{score.checks}.yaml")
-    assert score.checks or preset in ("study", "study_skip", "candidates", "pilot", "tiny")
+    assert score.checks or preset in ("study", "study_skip", "candidates", "pilot", "tiny", "faithful")
+
+
+@pytest.mark.parametrize("recipe, preset", PRESETS)
+def test_stage_2_cuts_the_pictures_that_stage_6_asks_for(recipe, preset):
+    conf, stores = section(recipe, preset, "enhance"), section(recipe, preset, "crop", CropConf).stores
+    seen = {video_of(conf.load(name).model) for name in conf.systems}
+    assert {video for video in seen if video and video.startswith("crop")} <= {*stores}
+
+
+def test_every_system_as_its_own_publication_has_it_is_in_the_preset_faithful():
+    published = {path.stem for path in FOLDER.glob("*_faithful.yaml")}
+    assert {*section("grid", "faithful", "enhance").systems} == published and len(published) == 7
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Whole recipes at --preset smoke: every stage, every kind of system, and what a second run does."""
 
 import os
+import shlex
 import subprocess
 import sys
 
@@ -13,6 +14,16 @@ def run(root, *options, **more):
     environment = {**os.environ, "AVSR_PYTHON": sys.executable}
     command = [str(root / "run.sh"), *map(str, options)]
     return subprocess.run(command, capture_output=True, text=True, env=environment, cwd="/", **more)
+
+
+def run_with(root, conf, *options):
+    """The recipe's own commands, one by one, each with the YAML `conf` on top of its preset."""
+    said = run(root, *options, "--dry-run", "true")
+    assert said.returncode == 0, said.stderr
+    for line in said.stdout.splitlines():
+        command = [*shlex.split(line), "--config", str(conf)]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=root)
+        assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}{done.stderr[-3000:]}"
 
 
 @pytest.fixture(scope="module")

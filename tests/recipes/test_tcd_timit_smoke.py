@@ -1,14 +1,16 @@
 """The TCD-TIMIT recipe at --preset smoke: generated sentences in its layout, through nine stages to a table."""
 
 import json
+import shutil
 
 import pytest
+import yaml
 
 from avsr.corpora import mini_tcd
 from avsr.corpora.tcd_timit import TEST
 from avsr.scoring.results import read_csv, read_scores
 from avsr.storage.datadir import OTHER_CAMERA
-from tests.recipes.test_smoke import run
+from tests.recipes.test_smoke import run, run_with
 
 CONF = mini_tcd.MiniTcdConf(volunteers=4, tested=2, sentences=4)
 
@@ -75,3 +77,21 @@ def test_pictures_of_29_97_are_taken_at_25_and_the_window_grows_with_the_eyes(wo
         assert (row["fps"], row["width"], row["height"]) == (29.97, 768, 432)
         assert row["frames"] == pytest.approx(row["sound"] * 25, abs=2)
         assert row["eyes"] == pytest.approx(96, rel=0.2)  # px; 64 in GRID
+
+
+def test_words_are_read_too_and_by_the_other_recogniser(root, work, tmp_path):
+    """The same clips with sentences in the place of phones, and TM-seq2seq, which learns to write their characters."""
+    shutil.copytree(work, tmp_path / "work")
+    systems = {"recognise": ["tm_av"], "enhance": [], "joint": []}
+    conf = {"prepare": {"text": "words"}} | {name: {"systems": listed} for name, listed in systems.items()}
+    (tmp_path / "words.yaml").write_text(yaml.safe_dump(conf | {"pretrain": {"systems": []}}))
+    options = ("--recipe", "tcd_timit", "--protocol", "all", "--corpus-dir", work.parent / "corpus")
+    for stage in (1, 4, 7, 9):
+        part = ("--stage", stage, "--stop-stage", stage, "--preset", "smoke", "--nj", 2)
+        run_with(root, tmp_path / "words.yaml", *options, *part, "--work-dir", tmp_path / "work")
+    said = (tmp_path / "work/data/test/text").read_text().splitlines()
+    assert all(word.isalpha() or "'" in word for line in said for word in line.split()[1:])
+    rows = {(row["system"], row["test_set"], row["metric"]): row for row in read_csv(tmp_path / "work/results.csv")}
+    assert rows["tm_av", "babble_-5dB", "wer"]["scored"] == rows["tm_av", "clean", "cer"]["scored"] == "6"
+    text = (tmp_path / "work/RESULTS.md").read_text().split("preset words (synthetic)")[1]
+    assert "TM-seq2seq AV" in text.split("### Recognition: WER %, babble")[1].split("###")[0] and "phone" not in text
