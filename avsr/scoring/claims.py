@@ -16,6 +16,7 @@ from avsr.scoring.tables import DASH, ORACLES, Table, set_name, signed
 
 FOLDER = CONF / "claims"
 UNTRAINED = ("unprocessed", *ORACLES)
+UNTOLD = "cannot be told"
 KEYS = {"pairs", "sets", "right_set", "metric", "compare", "margin"}  # of one entry of `cells`
 
 
@@ -48,10 +49,12 @@ class Judgement:
 
     @property
     def verdict(self) -> str:
-        """Holds where it holds in all cells that were measured."""
+        """Holds where every measured cell clearly agrees with it, does not hold where one is clearly against it."""
         if not self.measured:
             return NOT_MEASURED
-        return FAILS if self.failing else HOLDS
+        if any(cell.clear for cell in self.failing):
+            return FAILS
+        return HOLDS if all(cell.clear for cell in self.measured) else UNTOLD
 
 
 def read_claims(name: str, folder: Path = FOLDER) -> list[Claim]:
@@ -120,12 +123,13 @@ def claim_table(title: str, judgements: Sequence[Judgement], names: Mapping[str,
         failing = "; ".join(_cell(cell, names) for cell in one.failing) or ("none" if one.measured else DASH)
         missing = len(one.cells) - len(one.measured)
         verdict = one.verdict if one.verdict == NOT_MEASURED else f"**{one.verdict}**"
-        verdict += " where measured" if one.verdict == HOLDS and missing else ""
+        verdict += " where measured" if one.verdict in (HOLDS, UNTOLD) and missing else ""
         seeds = " to ".join(map(str, dict.fromkeys((*one.seeds[:1], *one.seeds[-1:])))) or DASH
         rows.append([one.claim.text, verdict, count, against, failing, str(missing or "none"), seeds])
-    note = ("A claim holds where it holds in every cell that was measured. A cell is a paired difference, left minus "
-            "right [95 % interval, bootstrap over utterances], of means over the seeds of a system, whose number is "
-            "last; it is clear where the whole interval agrees with it.")
+    note = ("A cell is a paired difference, left minus right [95 % interval, bootstrap over utterances], of means over "
+            "the seeds of a system, whose number is last; it is clear where the whole interval lies on one side of "
+            "what is asked. A claim holds where every measured cell clearly agrees with it, does not hold where one is "
+            "clearly against it, and else cannot be told from these data.")
     header = ["Claim", "verdict", "holds in", "the cell most against it", "cells in which it fails", "not measured",
               "seeds"]
     return Table(title, header, rows, [note], words=True)

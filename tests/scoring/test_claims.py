@@ -43,6 +43,14 @@ def test_a_claim_that_fails_in_one_cell_does_not_hold_and_names_it(tmp_path):
     assert row == ["one below two", "**does not hold**", "2 of 3; clear in 1", cell, cell, "none", "1"]
 
 
+def test_a_claim_that_no_cell_clearly_decides_cannot_be_told(tmp_path):
+    clearly, barely = {("a", "clean"): [1, 1, 1, 1], ("b", "clean"): [3, 4, 3, 4]}, [0, 4, 3, 2]
+    for against in ([3, 3, 3, 3], [2, 2, 2, 2]):  # -7.5 and +2.5, both with zero inside
+        measured = clearly | {("a", "babble_0dB"): barely, ("b", "babble_0dB"): against}
+        (row,) = table(tmp_path, CELLS, measured).rows
+        assert row[1] == "**cannot be told** where measured" and "clear in 1" in row[2]
+
+
 def test_a_claim_holds_where_it_holds_in_all_that_was_measured(tmp_path):
     measured = {("a", "clean"): [1, 2], ("b", "clean"): [3, 3], ("a", "babble_0dB"): [1, 1]}
     (row,) = table(tmp_path, CELLS, measured).rows
