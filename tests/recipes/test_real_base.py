@@ -6,18 +6,14 @@ import yaml
 from avsr.config import read_yaml
 from avsr.models.systems import load_system
 from avsr.scoring.results import read_csv
-from tests.recipes.test_smoke import run_with
+from tests.recipes.test_smoke import link_clips, run_with
 
 
 @pytest.fixture(scope="module")
 def work(root, tmp_path_factory, real_data):
     """The recipe's own commands, with the lengths of preset smoke: two clips a split, an epoch a phase."""
     folder = tmp_path_factory.mktemp("real_base")
-    corpus = folder / "grid/s1"
-    corpus.mkdir(parents=True)
-    for path in [path for path in sorted((real_data / "grid/s1").glob("*.mp4")) if path.stem != "bbizzn"][:24]:
-        (corpus / path.name).symlink_to(path.resolve())
-        (corpus / f"{path.stem}.align").symlink_to(path.with_suffix(".align").resolve())
+    corpus = link_clips(real_data, folder / "grid")
     short = read_yaml(root / "egs/grid/conf/smoke.yaml")
     for name in ("pretrain", "enhance", "recognise", "joint"):
         short[name] = {key: value for key, value in short[name].items() if key not in ("preset", "systems")}
@@ -26,7 +22,7 @@ def work(root, tmp_path_factory, real_data):
     short["enhance"]["seeds_of"] = dict.fromkeys(seeds, 1)
     (folder / "short.yaml").write_text(yaml.safe_dump(short))
     options = ["--recipe", "grid", "--protocol", "s1", "--preset", "real_base", "--nj", 1]
-    folders = ["--corpus-dir", corpus.parent, "--noise-dir", real_data / "noise", "--speech-dir", real_data / "speech"]
+    folders = ["--corpus-dir", corpus, "--noise-dir", real_data / "noise", "--speech-dir", real_data / "speech"]
     run_with(root, folder / "short.yaml", *options, *folders, "--work-dir", folder / "work")
     return folder / "work"
 

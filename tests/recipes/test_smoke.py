@@ -26,6 +26,15 @@ def run_with(root, conf, *options):
         assert done.returncode == 0, f"{line}\n{done.stdout[-2000:]}{done.stderr[-3000:]}"
 
 
+def link_clips(real_data, corpus):
+    """24 real clips of one speaker and their alignments in `corpus`, laid out as GRID; returns `corpus`."""
+    (corpus / "s1").mkdir(parents=True)
+    for path in [path for path in sorted((real_data / "grid/s1").glob("*.mp4")) if path.stem != "bbizzn"][:24]:
+        (corpus / "s1" / path.name).symlink_to(path.resolve())
+        (corpus / "s1" / f"{path.stem}.align").symlink_to(path.with_suffix(".align").resolve())
+    return corpus
+
+
 @pytest.fixture(scope="module")
 def mini(root, tmp_path_factory):
     """The mini recipe, run once for all tests of this file; a folder with a space in its name."""
@@ -98,15 +107,10 @@ def test_a_stage_without_its_input_names_the_file_and_the_stage(root, tmp_path):
 @pytest.fixture(scope="module")
 def grid(root, tmp_path_factory, real_data):
     """The GRID recipe on 24 real clips of one speaker, run once."""
-    corpus = tmp_path_factory.mktemp("grid") / "s1"
-    corpus.mkdir(parents=True)
-    clips = [path for path in sorted((real_data / "grid/s1").glob("*.mp4")) if path.stem != "bbizzn"][:24]
-    for path in clips:
-        (corpus / path.name).symlink_to(path.resolve())
-        (corpus / f"{path.stem}.align").symlink_to(path.with_suffix(".align").resolve())
-    work = corpus.parent / "work"
+    corpus = link_clips(real_data, tmp_path_factory.mktemp("grid"))
+    work = corpus / "work"
     options = ["--recipe", "grid", "--protocol", "s1", "--preset", "smoke", "--work-dir", work, "--nj", 2]
-    folders = ["--corpus-dir", corpus.parent, "--noise-dir", real_data / "noise", "--speech-dir", real_data / "speech"]
+    folders = ["--corpus-dir", corpus, "--noise-dir", real_data / "noise", "--speech-dir", real_data / "speech"]
     done = run(root, *options, *folders)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr
     return work
