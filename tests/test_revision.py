@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from avsr import revision
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -43,3 +45,9 @@ def test_only_a_checkout_of_the_module_itself_names_a_commit(tmp_path):
     assert said_by(inner) == git(inner, "rev-parse", "--short=12", "HEAD") != clean
     (inner.parent / "other.txt").write_text("b\n")
     assert said_by(inner).endswith("-dirty")
+
+
+def test_a_checkout_that_git_cannot_compare_is_unknown(monkeypatch):
+    """As where `git status` takes too long: no row may call itself clean then."""
+    monkeypatch.setattr(revision, "_git", lambda *words: None if words[0] == "status" else "0123456789ab")
+    assert revision.commit.__wrapped__() == "unknown"
