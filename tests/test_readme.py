@@ -28,7 +28,7 @@ from tests.media.clips import tone, write_clip
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 DECISIONS = (ROOT / "docs/decisions.md").read_text(encoding="utf-8")
-FOUND = (path for pattern in ("docs/*.md", "egs/*/*.md") for path in ROOT.glob(pattern))
+FOUND = (path for pattern in ("docs/*.md", "egs/*/*.md", "avsr/shipped/*.md") for path in ROOT.glob(pattern))
 PAGES = ["README.md", *sorted(path.relative_to(ROOT).as_posix() for path in FOUND)]
 SECTION_CONFS = {
     "prepare": PrepareConf, "crop": CropConf, "mix": MixConf, "pretrain": PretrainConf, "enhance": TrainStageConf,
@@ -141,6 +141,13 @@ def test_every_interval_in_a_recipe_s_readme_is_published(page):
     published = results.read_text(encoding="utf-8") if results.exists() else ""
     assert bool(found) == results.exists()  # what was published is read there, in words
     assert not [one for one in found if one not in published]
+
+
+@pytest.mark.parametrize("page", ["README.md", "avsr/shipped/README.md"])
+def test_every_interval_of_a_page_on_several_recipes_is_published(page):
+    published = "".join(path.read_text(encoding="utf-8") for path in ROOT.glob("egs/*/RESULTS.md"))
+    found = MEASURED.findall((ROOT / page).read_text(encoding="utf-8"))
+    assert found and not [one for one in found if one not in published]
 
 
 @pytest.mark.parametrize("page", PAGES)

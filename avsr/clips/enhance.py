@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from avsr import shipped
 from avsr.clips import panel
 from avsr.clips.faces import Face, mouths
 from avsr.clips.looking import Clip, look
@@ -31,7 +32,7 @@ def enhance(
     path: Path | str,
     out: Path | str | None = None,
     *,
-    checkpoint: Path | str,
+    checkpoint: Path | str | None = None,
     face: int | None = None,
     show: Path | str | None = None,
     overwrite: bool = False,
@@ -42,7 +43,7 @@ def enhance(
     Args:
         path: any file with sound that FFmpeg reads; of pictures the largest face is followed.
         out: wav, flac or ogg; mp4, mov or mkv: the clip's pictures with the enhanced sound.
-        checkpoint: a trained enhancement system that runs on a stream.
+        checkpoint: a trained enhancement system that runs on a stream; not given: the one that comes with avsr.
         face: number from the left, in the place of the largest.
         show: a PNG of what the network saw, heard and made of it.
         overwrite: files that are there already are written over.
@@ -54,7 +55,7 @@ def enhance(
         check_out(out, path, overwrite)
     if show:
         check_out(show, path, overwrite, (".png",))
-    model = open_stream(Path(checkpoint), device=device).model
+    model = open_stream(shipped.chosen(checkpoint, shipped.ENHANCER), device=device).model
     clip = look(path, sees=bool(model.video_input), face=face)
     for line in clip.remarks:
         log.info("%s", line)

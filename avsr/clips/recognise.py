@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from avsr import shipped
 from avsr.clips import panel
 from avsr.clips.faces import mouths
 from avsr.clips.looking import Clip, look
@@ -93,7 +94,7 @@ def at_level(wave_n: np.ndarray) -> np.ndarray:
 def recognise(
     path: Path | str,
     *,
-    checkpoint: Path | str,
+    checkpoint: Path | str | None = None,
     frontend: Path | str | None = None,
     face: int | None = None,
     show: Path | str | None = None,
@@ -106,7 +107,7 @@ def recognise(
 
     Args:
         path: any file that FFmpeg reads.
-        checkpoint: of a recogniser or a joint system.
+        checkpoint: of a recogniser or a joint system; not given: the one that comes with avsr.
         frontend: what it sees by; inside the checkpoint or beside it where not given.
         face: number from the left, in the place of the largest.
         show: a PNG of what the recogniser saw and heard of the first part, with its text.
@@ -117,7 +118,8 @@ def recognise(
     """
     if show:
         check_out(Path(show), Path(path), overwrite, (".png",))
-    reader = Recogniser(Path(checkpoint), frontend and Path(frontend), device)
+    checkpoint = shipped.chosen(checkpoint, shipped.RECOGNISER)
+    reader = Recogniser(checkpoint, frontend and Path(frontend), device)
     clip = look(Path(path), reader.sees, reader.hears, face)
     for line in clip.remarks:
         log.info("%s", line)
