@@ -2,7 +2,7 @@
 
     python -m avsr.enhance clip.mp4 --out clean.wav
     python -m avsr.enhance clip.mp4 --out clean.mp4 --show panel.png   # the video with the new sound
-    python -m avsr.enhance clip.mp4 --out clean.wav --checkpoint exp/mhca_avcrn/seed0/best.pt
+    python -m avsr.enhance clip.mp4 --out mine.wav --checkpoint exp/mhca_avcrn/seed0/best.pt
 
 Any container, frame rate and sample rate; clips of any length, in memory that does not grow. Where there is no picture,
 or no face in it, the network hears without seeing. The output is mono at 16 kHz, as loud as the clip.

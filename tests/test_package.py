@@ -29,6 +29,9 @@ def test_all_that_the_code_reads_is_in_the_package(site):
     wanted = {path.relative_to(ROOT) for path in (ROOT / "conf").rglob("*.yaml")}
     assert {path.relative_to(site / "avsr") for path in (site / "avsr" / "conf").rglob("*.yaml")} == wanted
     assert not list(site.rglob("constraints.txt"))
+    shipped = {path.name for path in (ROOT / "avsr/shipped").iterdir() if path.is_file()}
+    assert {"enhancer.pt", "recogniser.pt", "README.md"} < shipped
+    assert {path.name for path in (site / "avsr/shipped").iterdir()} == shipped
     modules = {path.relative_to(ROOT) for path in (ROOT / "avsr").rglob("*.py")}
     assert {path.relative_to(site) for path in site.rglob("*.py")} == modules
 

@@ -24,7 +24,7 @@ def test_it_is_small_holds_weights_alone_and_its_card_names_it(path):
         assert words in card
 
 
-def test_the_recogniser_has_its_front_end_inside_and_all_can_be_heard_live():
+def test_the_recogniser_has_its_front_end_inside_and_the_enhancer_sees_the_mouth():
     content = checkpoint.read(shipped.RECOGNISER)
     assert light.inside(content, shipped.RECOGNISER) is not None
     assert checkpoint.load_model(shipped.ENHANCER)[0].video_input == "crop80"
