@@ -3,8 +3,9 @@
     python -m avsr.stages.agree --work-dir AGAIN --with FIRST/exp
 
 On one machine, with as many threads, a training made again gives the same digits; else what it gives should lie within
-the 95 % interval over utterances. Prints, for each row and metric, on how many test sets that is so. Exit code 1 where
-a value lies outside the interval.
+the 95 % interval over utterances. Prints, for each row and metric, on how many test sets that is so. Rows that were
+gathered from elsewhere (avsr.stages.gather) are passed over: they would be compared with copies of themselves. Exit
+code 1 where a value lies outside the interval.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from avsr.scoring.metrics import METRICS
 from avsr.scoring.results import Results, Summary, read_scores
 from avsr.scoring.tables import Table
 from avsr.stages import common
+from avsr.stages.gather import TRAINING, training_log
 
 log = logging.getLogger("avsr")
 SAME, WITHIN, APART = "same digits", "within the interval", "outside"
@@ -67,7 +69,8 @@ def compare(here: Path, there: Path) -> Iterator[Compared]:
     for path in sorted(there.glob("*/seed*/*/scores.tsv")):
         row, seed, test_set = path.parts[-4:-1]
         mine = here / path.relative_to(there)
-        if not mine.exists():
+        log_of = training_log(here / row.split("+")[0] / seed)
+        if not mine.exists() or (log_of and log_of.name == TRAINING):
             continue
         pair = [read_scores(one) for one in (mine, path)]
         if len({one.provenance.tested for one in pair}) > 1:

@@ -3,7 +3,7 @@
 import pytest
 
 from avsr.scoring.results import Provenance, write_scores
-from avsr.stages import agree
+from avsr.stages import agree, gather
 
 ORIGIN = Provenance("s1", "tiny", "./run.sh", "abc1234", "best.pt", "0123456789ab", tested="asked")
 
@@ -47,3 +47,15 @@ def test_what_was_asked_something_else_is_not_compared(folders, tmp_path, capsys
     assert agree.main([f"--work-dir={work}", f"--with={other}"]) == 1
     said = capsys.readouterr()
     assert "was asked something else" in said.out and "no row and test set in common" in said.err
+
+
+def test_what_was_gathered_is_no_second_training(folders, capsys):
+    work, other = folders
+    for row in ("mhca", "mhca+shuffled"):
+        put(other, row, [50, 60, 70])
+    (other / "mhca" / "seed0" / "gathered.csv").write_text("epoch,valid\n1,0.5\n", encoding="utf-8")
+    assert gather.main([f"--work-dir={work}", f"--from={other}"]) == 0
+    assert (work / "exp" / "mhca+shuffled" / "seed0" / "speech_-5dB" / "scores.tsv").exists()
+    assert agree.main([f"--work-dir={work}", f"--with={other}"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| `")]
+    assert lines == ["| `crn` | 0 | STOI % | 1 | 0 | 0 | 0.0333 |"]
