@@ -21,7 +21,7 @@ from avsr.scoring.metrics import METRICS
 from avsr.scoring.results import Results, Summary, read_scores
 from avsr.scoring.tables import Table
 from avsr.stages import common
-from avsr.stages.gather import TRAINING, training_log
+from avsr.stages.gather import MEASURED
 
 log = logging.getLogger("avsr")
 SAME, WITHIN, APART = "same digits", "within the interval", "outside"
@@ -69,8 +69,7 @@ def compare(here: Path, there: Path) -> Iterator[Compared]:
     for path in sorted(there.glob("*/seed*/*/scores.tsv")):
         row, seed, test_set = path.parts[-4:-1]
         mine = here / path.relative_to(there)
-        log_of = training_log(here / row.split("+")[0] / seed)
-        if not mine.exists() or (log_of and log_of.name == TRAINING):
+        if not mine.with_name(MEASURED).exists():
             continue
         pair = [read_scores(one) for one in (mine, path)]
         if len({one.provenance.tested for one in pair}) > 1:

@@ -25,6 +25,7 @@ from avsr.storage.atomic import atomic_path, write_csv
 
 log = logging.getLogger("avsr")
 SCORES = "scores.tsv"
+MEASURED = "scores.done.json"  # beside scores that were measured in this work folder; it is not copied
 BESIDE = (SEAMS_FILE, WORDS_FILE, "hyp.trn", "ref.trn")
 TRAINING = "gathered.csv"  # in the place of log.csv, which is a training's own
 

@@ -25,6 +25,7 @@ from avsr.scoring.seams import POSITIONS, score_seams, write_seams
 from avsr.scoring.shuffled import partners
 from avsr.scoring.speech import METRICS, have_pesq, score_utterance
 from avsr.scoring.words import score_label, score_transcripts, write_trn
+from avsr.stages.gather import MEASURED
 from avsr.stages.own_lips import OwnLips, lips_of
 from avsr.stages.shards import failed_row, write_failed
 from avsr.storage.arrays import Store
@@ -99,7 +100,7 @@ class ScoreJob:
 
     def done(self, pesq: bool | None = None) -> bool:
         """Whether it was measured before; with or without PESQ as said, else as it would be now."""
-        return is_done(self.folder / "scores.done.json", self.key(have_pesq() if pesq is None else pesq))
+        return is_done(self.folder / MEASURED, self.key(have_pesq() if pesq is None else pesq))
 
 
 def run_job(job: ScoreJob) -> None:
@@ -118,7 +119,7 @@ def run_job(job: ScoreJob) -> None:
     if seams:
         write_seams(job.folder / SEAMS_FILE, seams)
         files.append(job.folder / SEAMS_FILE)
-    mark(job.folder / "scores.done.json", job.key(have_pesq()), files)
+    mark(job.folder / MEASURED, job.key(have_pesq()), files)
 
 
 @contextmanager

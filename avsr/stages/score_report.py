@@ -20,7 +20,7 @@ from avsr.scoring.report import Run, figure_folder, publish, read_training_log, 
 from avsr.scoring.results import Results
 from avsr.scoring.seams import ALARM, seam_curves
 from avsr.scoring.tables import by_inputs, order, set_name
-from avsr.stages.gather import TRAINING, publish_scores, training_log
+from avsr.stages.gather import MEASURED, TRAINING, publish_scores, training_log
 from avsr.stages.prepare_readers import SPLITS
 from avsr.stages.score_cost import cost_figure
 from avsr.stages.score_current import read_current
@@ -80,7 +80,7 @@ def made_from(args: argparse.Namespace, conf: Any, run: Run, results: Results) -
     scored), which of them still hold, the training logs, the printed numbers, and what `run` and the section `score:`
     say."""
     runs = args.work_dir / "exp"
-    names = ("*/scores.tsv", "*/scores.done.json", "log.csv", TRAINING)
+    names = ("*/scores.tsv", f"*/{MEASURED}", "log.csv", TRAINING)
     paths = sorted(path for name in names for path in runs.glob(f"*/seed*/{name}"))
     texts = [[str(path.relative_to(runs)), path.read_text(encoding="utf-8")] for path in paths]
     printed = [path.read_text(encoding="utf-8") for path in sorted(PUBLISHED.glob("*.yaml"))]

@@ -4,6 +4,7 @@ import pytest
 
 from avsr.scoring.results import Provenance, write_scores
 from avsr.stages import agree, gather
+from avsr.storage.markers import mark
 
 ORIGIN = Provenance("s1", "tiny", "./run.sh", "abc1234", "best.pt", "0123456789ab", tested="asked")
 
@@ -11,7 +12,9 @@ ORIGIN = Provenance("s1", "tiny", "./run.sh", "abc1234", "best.pt", "0123456789a
 def put(exp, row, stoi, test_set="speech_-5dB", tested="asked", seed=0):
     rows = {f"u{k}": {"stoi": value, "wer": 1.0} for k, value in enumerate(stoi)}
     origin = Provenance(**{**ORIGIN.__dict__, "tested": tested})
-    write_scores(exp / row / f"seed{seed}" / test_set / "scores.tsv", rows, origin)
+    path = exp / row / f"seed{seed}" / test_set / "scores.tsv"
+    write_scores(path, rows, origin)
+    mark(path.with_name("scores.done.json"), "asked", [path])
 
 
 @pytest.fixture
@@ -53,7 +56,6 @@ def test_what_was_gathered_is_no_second_training(folders, capsys):
     work, other = folders
     for row in ("mhca", "mhca+shuffled"):
         put(other, row, [50, 60, 70])
-    (other / "mhca" / "seed0" / "gathered.csv").write_text("epoch,valid\n1,0.5\n", encoding="utf-8")
     assert gather.main([f"--work-dir={work}", f"--from={other}"]) == 0
     assert (work / "exp" / "mhca+shuffled" / "seed0" / "speech_-5dB" / "scores.tsv").exists()
     assert agree.main([f"--work-dir={work}", f"--with={other}"]) == 0

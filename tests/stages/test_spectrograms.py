@@ -62,6 +62,18 @@ def test_score_against_cost_needs_three_systems(work, drawn, monkeypatch):
     assert set(points) == {"VSE", "AV(SE)²", "MHCA-AVCRN"} and points["VSE"][0] == pytest.approx(listed)
 
 
+def test_nothing_is_drawn_of_scores_without_their_trainings(work, drawn):
+    talkers = ["--set=mix.test_kinds_enhance=[speech]", "--set=mix.test_snrs_enhance=[-5]"]
+    assert run_mix(work, work / "noise", *talkers, "--set=mix.test_snrs_recognise=[clean]") == 0
+    assert "spectrograms.png" in run(work, "vse mhca_avcrn") and len(drawn) == 1
+    for name in ("vse", "mhca_avcrn"):  # their scores stay, as of rows that were gathered
+        for file in ("best.pt", "done.json"):
+            (work / "exp" / name / "seed0" / file).unlink()
+    (work / "RESULTS.md").unlink()
+    text = run(work, "vse mhca_avcrn")
+    assert "| VSE | 0 | speech_-5dB |" in text and "spectrograms.png" not in text and len(drawn) == 1
+
+
 def test_panels_of_every_utterance_asked_for(work, drawn):
     torch.manual_seed(0)
     utts = sorted(Store(work / "dump/audio/test/wave").keys())[::-1]
